@@ -1,0 +1,60 @@
+// Scaled dot-product attention over heads that lie side by side, twice: one fused kernel, and the same thing composed
+// of plain ops. A test holds one against the other.
+//
+//   S = q k^T / sqrt(d_k)      P = softmax(S over visible keys)      P' = dropout(P)      O = P' v
+//
+// q is [B, Tq, H*d_k], k is [B, Tk, H*d_k], v is [B, Tk, H*d_v]; head h owns columns [h*d, (h+1)*d), read in place.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/random.h"
+#include "autograd/tensor.h"
+
+namespace headscope {
+
+/// Which keys a query may see. Made by the named factories only, so that nobody has to remember what true means.
+class Mask {
+public:
+    /// Every query sees every key.
+    static Mask none() { return {}; }
+    /// Query i sees keys 0..i (counted from the start of both sequences, also when Tq != Tk).
+    static Mask causal();
+    /// `valid` is boolean [B, Tk]: true marks a real token, false padding.
+    static Mask padding(const Tensor& valid);
+    /// `visible` is boolean [B|1, H|1, Tq, Tk]: true = may be seen.
+    static Mask visible(const Tensor& visible);
+    /// Both must allow it. Two tensors are combined by logical and, with broadcasting.
+    Mask operator&(const Mask& other) const;
+
+    bool is_causal() const { return causal_; }
+    /// Boolean [B|1, H|1, Tq|1, Tk], or undefined.
+    const Tensor& tensor() const { return visible_; }
+    /// Throws Error, naming both shapes, unless the mask fits.
+    void check(std::int64_t batch, std::int64_t heads, std::int64_t queries, std::int64_t keys) const;
+
+private:
+    bool causal_ = false;
+    Tensor visible_;
+};
+
+struct AttentionOptions {
+    std::int64_t num_heads = 1;
+    Mask mask;
+    double dropout = 0;                       ///< probability, on P; 0 = off
+    const RandomStream* random = nullptr;     ///< needed when dropout > 0; index of an element = its place in [B,H,Tq,Tk]
+    bool need_weights = false;                ///< also return P
+};
+
+struct AttentionResult {
+    Tensor output;   ///< [B, Tq, H*d_v], heads side by side
+    Tensor weights;  ///< [B, H, Tq, Tk]: P, before dropout; undefined unless asked for. Gradients flow through it too
+};
+
+/// A query that sees no key gets output 0, weights 0 and no gradient.
+/// Throws Error when the shapes do not fit each other, the number of heads, or the mask.
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+/// The same from reshape, permute, matmul and masked_softmax.
+AttentionResult attention_unfused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+
+}  // namespace headscope

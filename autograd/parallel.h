@@ -1,0 +1,62 @@
+// The one place where threads are made.
+//
+// Determinism. Work is cut into chunks whose borders depend on the shape alone, never on the number of threads; a
+// chunk is run by one thread; which thread, and when, is left to dynamic scheduling. A chunk writes only what it owns.
+// Sums over chunks are kept one per chunk and added in index order by the caller. So any number of threads gives the
+// same bits.
+//
+// Nothing may leave a parallel region by exception: the first one is caught and thrown again outside.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <utility>
+
+namespace headscope {
+
+/// Threads used by parallel regions from now on, at least 1. The default is OMP_NUM_THREADS, or the number of cores.
+/// Throws Error when `count` is below 1 or above 1024.
+void set_num_threads(int count);
+int num_threads();
+
+namespace detail {
+bool in_parallel_region();
+}
+
+/// Calls `body(chunk)` for every chunk in [0, chunks). Runs in the calling thread when there is one chunk or one
+/// thread, or inside another parallel region.
+template <class Body>
+void parallel_chunks(std::int64_t chunks, Body&& body) {
+    if (chunks <= 1 || num_threads() == 1 || detail::in_parallel_region()) {
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk);
+        return;
+    }
+    std::exception_ptr first;
+    std::atomic<bool> failed{false};
+    const int threads = static_cast<int>(chunks < num_threads() ? chunks : num_threads());
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+        if (failed.load(std::memory_order_relaxed)) continue;
+        try {
+            body(chunk);
+        } catch (...) {
+            if (!failed.exchange(true)) first = std::current_exception();
+        }
+    }
+    if (first) std::rethrow_exception(first);
+}
+
+/// Calls `body(begin, end)` for [0, n) cut into chunks of `grain` (the last may be shorter). `grain` must follow from
+/// shapes alone.
+template <class Body>
+void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) {
+    const std::int64_t chunks = (n + grain - 1) / grain;
+    parallel_chunks(chunks, [&](std::int64_t chunk) {
+        const std::int64_t begin = chunk * grain;
+        const std::int64_t end = begin + grain < n ? begin + grain : n;
+        body(begin, end);
+    });
+}
+
+}  // namespace headscope

@@ -1,0 +1,38 @@
+// The training loop.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "experiments/config.h"
+#include "nn/transformer.h"
+
+namespace headscope {
+
+/// What a reporter sees after each step.
+struct Progress {
+    std::int64_t step;         ///< updates done
+    std::int64_t steps;        ///< updates to do
+    double loss;               ///< of this step's batch, nat per token
+    double tokens_per_second;  ///< over the last seconds
+    double seconds_left;
+};
+
+struct TrainingHooks {
+    std::function<void(const Progress&)> on_step;
+    std::function<void(std::int64_t step, double loss, double accuracy)> on_eval;
+    std::function<void(const std::string&)> on_message;  ///< a line for the user: a damaged checkpoint passed over, ...
+    const std::atomic<bool>* stop = nullptr;             ///< set by a signal: finish the step, checkpoint, throw Stopped
+};
+
+/// Trains in a new folder, or goes on in an existing one (`resume`), until config.train.steps. Throws NumericError,
+/// IoError, Stopped.
+void train(Experiment& experiment, const std::string& folder, bool resume, const TrainingHooks& hooks);
+
+/// Builds the model of an experiment with its initial weights.
+std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment);
+
+}  // namespace headscope

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "nn/module.h"
+
+namespace headscope::nn {
+
+/// y = x W^T + b, on the last axis. Parameters `weight` [out, in] and, unless bias is false, `bias` [out].
+class Linear : public Module {
+public:
+    Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
+    /// x [..., in] -> [..., out]
+    Tensor forward(const Tensor& x) const;
+
+    Tensor weight;
+    Tensor bias;  ///< undefined when there is none
+};
+
+}  // namespace headscope::nn

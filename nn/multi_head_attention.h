@@ -1,0 +1,81 @@
+// Multi-head attention, one big matrix per projection (Vaswani et al. 2017).
+#pragma once
+
+#include <string>
+
+#include "autograd/ops/attention.h"
+#include "nn/linear.h"
+
+namespace headscope::nn {
+
+struct AttentionModuleOptions {
+    std::int64_t head_dim = 0;   ///< d_k = d_v; 0 means d_model / num_heads, which must then divide
+    bool bias = true;            ///< biases of W_q, W_k, W_v, W_o
+    double dropout = 0;          ///< on the weights, in training mode
+    std::string name = "attn";   ///< path of the module: names its dropout stream
+    bool fused = true;           ///< false: the unfused twin, for tests
+};
+
+/// What a forward pass leaves for whoever watches; all outside the graph.
+struct AttentionRecord {
+    Tensor q, k, v;    ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]
+    Tensor weights;    ///< [B, H, Tq, Tk], before dropout
+    Tensor head_out;   ///< [B, Tq, H*d_v], before W_o
+};
+
+/// Children W_q, W_k, W_v [H*d_k, d_model] and W_o [d_model, H*d_k]. Head h owns rows [h*d_k, (h+1)*d_k) of W_q, W_k,
+/// W_v and the same columns of W_o.
+class MultiHeadAttention : public Module {
+public:
+    /// Throws Error when num_heads does not divide d_model and no head_dim is given.
+    MultiHeadAttention(std::int64_t d_model, std::int64_t num_heads, const AttentionModuleOptions& options = {});
+
+    /// query [B, Tq, d_model]; key, value [B, Tk, d_model].
+    /// Returns output [B, Tq, d_model] and attention_weights [B, H, Tq, Tk].
+    struct Result {
+        Tensor output;
+        Tensor attention_weights;  ///< undefined when forward was told not to need them
+    };
+    Result forward(const Tensor& query, const Tensor& key, const Tensor& value, const Mask& mask = Mask::none(),
+                   bool need_weights = true);
+
+    /// From the next forward on, fill *record (or nothing, when null). The record must outlive its use.
+    void watch(AttentionRecord* record) { record_ = record; }
+
+    std::int64_t d_model() const { return d_model_; }
+    std::int64_t num_heads() const { return num_heads_; }
+    std::int64_t head_dim() const { return head_dim_; }
+
+    Linear W_q, W_k, W_v, W_o;
+
+private:
+    std::int64_t d_model_, num_heads_, head_dim_;
+    double dropout_;
+    std::string stream_;
+    bool fused_;
+    AttentionRecord* record_ = nullptr;
+};
+
+enum class Projection { q, k, v, o };
+inline constexpr Projection projections[] = {Projection::q, Projection::k, Projection::v, Projection::o};
+/// "q", "k", "v" or "o".
+const char* name_of(Projection projection);
+
+/// Where one head's block of a projection lies inside the big matrix `weight`: `rows` x `cols` elements from
+/// (row, col). For q, k, v it is [d_k, d_model], whole rows; for o it is [d_model, d_k], a block of columns.
+struct HeadSlice {
+    Tensor weight;
+    std::int64_t row, col, rows, cols;
+
+    /// The block's values, [rows, cols], copied.
+    Tensor values() const;
+    /// The block of the gradient, [rows, cols], copied. Throws Error when there is no gradient yet.
+    Tensor gradient() const;
+    /// Overwrites the block. Throws Error when shape or dtype differ.
+    void assign(const Tensor& values) const;
+};
+
+/// Throws Error when there is no such head.
+HeadSlice head_slice(const MultiHeadAttention& attention, std::int64_t head, Projection projection);
+
+}  // namespace headscope::nn

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "optim/optimizer.h"
+
+namespace headscope::optim {
+
+struct AdamOptions {
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double eps = 1e-8;
+    bool decoupled = false;  ///< AdamW: p *= 1 - lr * weight_decay first, instead of g += weight_decay * p
+};
+
+/// torch.optim.Adam and AdamW of 1.13 (Kingma and Ba 2015; Loshchilov and Hutter 2019):
+/// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). State "exp_avg", "exp_avg_sq", "step".
+class Adam : public Optimizer {
+public:
+    /// Throws Error when a beta is outside [0, 1) or eps is negative.
+    explicit Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
+    void step() override;
+
+private:
+    AdamOptions options_;
+};
+
+}  // namespace headscope::optim
