@@ -2,7 +2,7 @@
 //
 // Adding one: write probes/<name>.cpp with a Probe, end it with
 //   static const RegisterProbe registered("<name>", [] { return std::make_unique<MyProbe>(); });
-// and put the file's name into experiments/CMakeLists.txt (its test into tests/experiments/).
+// and its test tests/experiments/<name>_test.cpp; the build finds both.
 #pragma once
 
 #include <cstdint>

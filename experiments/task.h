@@ -2,7 +2,7 @@
 //
 // Adding one: write tasks/<type>.cpp with a TaskSettings and a Task, end it with
 //   static const RegisterTask registered("<type>", "what it is in one line", [] { return std::make_unique<MySettings>(); });
-// and put the file's name into experiments/CMakeLists.txt (its test into tests/experiments/).
+// and its test tests/experiments/<name>_test.cpp; the build finds both.
 #pragma once
 
 #include <cstdint>
