@@ -69,7 +69,8 @@ void drop_cached(Cache& c) {
 
 void* allocate(std::size_t bytes) {
     Cache& c = cache();
-    if (bytes > (std::size_t{1} << 47)) throw Error("memory: a block of " + std::to_string(bytes) + " bytes is too large");
+    if (bytes > (std::size_t{1} << 47))
+        throw Error("memory: a block of " + std::to_string(bytes) + " bytes is too large");
     const SizeClass size = size_class(bytes);
     const std::lock_guard lock(c.mutex);
     void* block = nullptr;

@@ -11,10 +11,10 @@
 namespace headscope::allocator {
 
 struct Stats {
-    std::size_t in_use = 0;              ///< bytes handed out now (rounded sizes)
-    std::size_t peak = 0;                ///< largest `in_use` since the start or the last reset_peak()
-    std::size_t cached = 0;              ///< bytes kept for reuse
-    std::uint64_t system_requests = 0;   ///< how often the system was asked for memory
+    std::size_t in_use = 0;             ///< bytes handed out now (rounded sizes)
+    std::size_t peak = 0;               ///< largest `in_use` since the start or the last reset_peak()
+    std::size_t cached = 0;             ///< bytes kept for reuse
+    std::uint64_t system_requests = 0;  ///< how often the system was asked for memory
 };
 
 /// Memory for at least `bytes` bytes. Throws Error, naming the size, when the system has no more.

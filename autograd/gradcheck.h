@@ -11,15 +11,15 @@
 namespace headscope {
 
 struct GradcheckOptions {
-    double step = 1e-6;        ///< half the distance of the central difference
-    double tolerance = 1e-6;   ///< largest |analytic - numeric| / max(1, |analytic|, |numeric|) allowed
-    std::uint64_t seed = 1;    ///< of the random output gradients
+    double step = 1e-6;       ///< half the distance of the central difference
+    double tolerance = 1e-6;  ///< largest |analytic - numeric| / max(1, |analytic|, |numeric|) allowed
+    std::uint64_t seed = 1;   ///< of the random output gradients
 };
 
 struct GradcheckResult {
     bool ok = false;
-    double worst = 0;          ///< largest error seen, by the measure of GradcheckOptions::tolerance
-    std::string message;       ///< empty when ok; else which input, which element, both values, or which law was broken
+    double worst = 0;     ///< largest error seen, by the measure of GradcheckOptions::tolerance
+    std::string message;  ///< empty when ok; else which input, which element, both values, or which law was broken
 };
 
 /// Checks d(sum of outputs * random gradients)/d(inputs) for `function`. `inputs` are f64 leaves; those that require a

@@ -200,9 +200,20 @@ private:
         }
     }
 
+    /// A leaf may have been given values of another type since the graph was made.
+    static void check_leaf(const Node& node) {
+        const TensorImpl& leaf = *node.leaf;
+        const Node::Output& then = node.outputs[0];
+        if (leaf.shape == then.shape && leaf.dtype == then.dtype) return;
+        throw Error("backward: the graph was made when this leaf was " + std::string(name_of(then.dtype)) + " " +
+                    then.shape.str() + "; it is " + std::string(name_of(leaf.dtype)) + " " + leaf.shape.str() +
+                    " now; run the forward pass again");
+    }
+
     static void accumulate(Node& node) {
         Tensor gradient = std::move(node.gradients[0]);
         if (!gradient.defined()) return;
+        check_leaf(node);
         Tensor& sum = node.leaf->grad;
         if (sum.defined()) add_in_place(sum, gradient);
         else sum = unshared(gradient) ? std::move(gradient) : gradient.clone();

@@ -98,8 +98,8 @@ private:
 
 /// Makes `output` the result of op `name` on `inputs` and returns it. Records nothing (and keeps none of `saved`) when
 /// recording is off or no input requires a gradient. `name` must outlive the graph: pass a literal.
-Tensor record(const char* name, std::initializer_list<Tensor> inputs, Tensor output, std::initializer_list<Tensor> saved,
-              BackwardFunction backward);
+Tensor record(const char* name, std::initializer_list<Tensor> inputs, Tensor output,
+              std::initializer_list<Tensor> saved, BackwardFunction backward);
 /// The same for an op with several outputs.
 std::vector<Tensor> record(const char* name, std::initializer_list<Tensor> inputs, std::vector<Tensor> outputs,
                            std::initializer_list<Tensor> saved, BackwardFunction backward);

@@ -1,5 +1,6 @@
 #include "autograd/tensor.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "autograd/allocator.h"
@@ -21,7 +22,7 @@ decltype(auto) dispatch(DType dtype, Body&& body) {
 }
 
 std::uint64_t next_hook_id() {
-    thread_local std::uint64_t id = 0;
+    static std::atomic<std::uint64_t> id = 0;  // one count for all threads: they may put hooks on the same tensor
     return ++id;
 }
 

@@ -23,8 +23,8 @@ namespace headscope {
 class Node;
 struct TensorImpl;
 
-/// What a hook is given: the gradient of the loss with respect to the tensor, complete, of the tensor's shape and dtype.
-/// It returns a replacement, or an undefined Tensor to leave the gradient alone.
+/// What a hook is given: the gradient of the loss with respect to the tensor, complete, of the tensor's shape and
+/// dtype. It returns a replacement, or an undefined Tensor to leave the gradient alone.
 class Tensor;
 using GradientHook = std::function<Tensor(const Tensor& gradient)>;
 

@@ -84,7 +84,8 @@ struct GraphAccess {
     static Tensor wrap(std::shared_ptr<TensorImpl> impl) { return Tensor(std::move(impl)); }
     /// The same storage under another shape with as many elements; outside the graph.
     static Tensor view(const Tensor& tensor, const Shape& shape);
-    /// Gives a leaf the shape, dtype and storage of `values`, so that all its handles see them. Its gradient is dropped.
+    /// Gives a leaf the shape, dtype and storage of `values`, so that all its handles see them. Its gradient is
+    /// dropped.
     static void replace_values(Tensor& leaf, const Tensor& values);
 };
 

@@ -1,10 +1,15 @@
 // Checkpoints: checkpoints/step-00002000.h5 holds the weights after 2000 updates and all that the next update needs.
 //
-// The file is an HDF5 file behind a 512-byte user block: magic word, format version, length and SHA-256 of all that
-// follows. Damage is found before the HDF5 library sees a byte.
+// The file is an HDF5 file behind a 512-byte user block: magic word, format version, length of the file and SHA-256 of
+// all that follows the block, as text. Damage is found before the HDF5 library sees a byte. It holds
+//   /model/<parameter name>              the weights, f32 or f64
+//   /optimizer/<parameter name>/<state>  the optimizer's state
+//   /trainer                             attributes step, seed, tokens_seen, elapsed (s) and config_sha256
+// Equal contents give equal bytes.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +22,8 @@ struct Checkpoint {
     std::int64_t step = 0;
     std::int64_t seed = 0;
     std::int64_t tokens_seen = 0;
-    double elapsed = 0;                ///< seconds trained so far
-    std::string config_identity;       ///< see config.h
+    double elapsed = 0;           ///< seconds trained so far
+    std::string config_identity;  ///< see config.h
     nn::StateDict model;
     optim::OptimizerState optimizer;
 };
@@ -27,11 +32,17 @@ struct Checkpoint {
 std::string checkpoint_name(std::int64_t step);
 
 /// Writes folder/step-XXXXXXXX.h5 by temporary name, fsync, rename, fsync of the folder; reads it back and verifies it;
-/// only then deletes all but the newest `keep` (0 = keep all). Returns its path. Throws IoError.
+/// only then deletes all but the newest `keep` (0 = keep all) of those up to this step. Makes the folder when it is
+/// missing. Returns its path. Throws IoError.
 std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
-/// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated, damaged.
+/// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated,
+/// damaged.
 Checkpoint load_checkpoint(const std::string& path);
+
+/// The newest checkpoint of a folder that loads; nothing when there is none. For each newer one that does not load, a
+/// message is added to `passed_over`.
+std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over);
 
 /// Steps of the checkpoints in a folder, ascending, by file name alone; empty when there is no such folder.
 std::vector<std::int64_t> list_checkpoints(const std::string& folder);

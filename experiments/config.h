@@ -15,7 +15,7 @@ namespace headscope {
 
 struct ModelConfig {
     std::int64_t d_model = 64, num_heads = 4, head_dim = 0, num_layers = 2, d_ff = 256, max_len = 0;
-    std::string activation = "gelu", position = "learned", norm = "pre";
+    std::string activation = "gelu", position = "learned", norm = "pre", attention = "softmax";
     bool causal = true, bias = true, attention_bias = true, tie_embeddings = false;
     double dropout = 0;
     bool head_dim_given = false, d_ff_given = false, max_len_given = false;
@@ -33,9 +33,9 @@ struct InitConfig {
 struct OptimizerConfig {
     std::string type = "adam";
     double lr = 1e-3, weight_decay = 0;
-    double momentum = 0;                             // sgd
-    bool nesterov = false;                           // sgd
-    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;   // adam, adamw
+    double momentum = 0;                            // sgd
+    bool nesterov = false;                          // sgd
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  // adam, adamw
     void fields(Fields& fields);
 };
 
@@ -49,7 +49,8 @@ struct ScheduleConfig {
 struct TrainConfig {
     std::int64_t steps = 2000, batch_size = 32;
     bool batch_size_given = false;
-    double clip_norm = 0;
+    double clip_norm = 0;  ///< 0 = off
+    std::string dtype = "float32";
     void fields(Fields& fields);
 };
 
@@ -85,7 +86,11 @@ struct Config {
 
     std::string source;  ///< the file's text, as it was
 
+    /// The keys above all tables.
+    void fields(Fields& fields);
+
     /// The whole config as TOML, every key written out, in a fixed order; reading it gives the same Config.
+    /// A value of 0 for max_len (a task whose input length is not known before prepare()) is left out.
     std::string resolved() const;
 };
 
@@ -100,6 +105,11 @@ Config parse_config(const std::string& text, const std::string& path, const std:
 /// SHA-256, as hex, of the resolved config without the keys that `resume` may change.
 std::string config_identity(const Config& config);
 
+/// May `resume` change the key ("log.every")? True for train.steps and all of eval, log and checkpoint.
+bool may_change_on_resume(const std::string& path);
+/// Throws UsageError that lists every override which `resume` may not make.
+void check_resume_overrides(const std::vector<std::string>& overrides);
+
 /// Everything checked that can be before a byte is written: config plus data.
 struct Experiment {
     Config config;  ///< with vocab_size-dependent values settled (batch_size of a `tokens` file, max_len)
@@ -108,7 +118,10 @@ struct Experiment {
     nn::InitOptions init;
 };
 
-/// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory.
+/// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory. Touches nothing on disk.
+/// Throws UsageError, or IoError for data that cannot be read.
 Experiment prepare(Config config);
+/// The same without looking at memory, for whoever only wants to know shapes.
+Experiment settle(Config config);
 
 }  // namespace headscope

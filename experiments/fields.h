@@ -34,15 +34,15 @@ struct RealRange {
 struct Field {
     enum class Kind { integer, real, boolean, text, choice, text_list, integer_table };
     std::string key;
-    Kind kind;
+    Kind kind = Kind::integer;
     std::string doc;
-    void* value;                        ///< std::int64_t, double, bool, std::string, std::vector<std::string>, map
+    void* value = nullptr;  ///< std::int64_t, double, bool, std::string, std::vector<std::string>, map
     IntegerRange integer_range{};
     RealRange real_range{};
-    std::vector<std::string> choices;   ///< of choice and text_list
+    std::vector<std::string> choices;  ///< of choice and text_list
     bool required = false;
-    bool path = false;                  ///< text that names a file: made absolute when read
-    bool* given = nullptr;              ///< set to whether the file or the command line gave the key
+    bool path = false;      ///< text that names a file: made absolute when read
+    bool* given = nullptr;  ///< set to whether the file or the command line gave the key
 };
 
 /// Collects the keys of one table.
@@ -55,7 +55,8 @@ public:
     /// A string that must be one of `choices`.
     Field& choice(std::string key, std::string& value, std::vector<std::string> choices, std::string doc);
     /// A list of strings, each one of `choices`, none twice.
-    Field& text_list(std::string key, std::vector<std::string>& value, std::vector<std::string> choices, std::string doc);
+    Field& text_list(std::string key, std::vector<std::string>& value, std::vector<std::string> choices,
+                     std::string doc);
     /// A table whose keys are `choices` and whose values are integers of `range` ([log.probes]).
     Field& integer_table(std::string key, std::map<std::string, std::int64_t>& value, std::vector<std::string> choices,
                          std::string doc, IntegerRange range = {});

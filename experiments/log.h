@@ -1,7 +1,8 @@
 // log.h5, schema 1.0: what a run leaves for its reader.
 //
 // The log is built in an HDF5 file in memory and published whole: image, write to a temporary name, fsync, rename,
-// fsync of the folder. So the file on disk is always closed and complete; any tool opens it at any moment.
+// fsync of the folder. So the file on disk is always closed and complete; any tool opens it at any moment. Readers of
+// ours go through open_log() of log_seal.h, which checks that it is undamaged.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,7 @@ public:
     // Root attributes and single values. Setting again overwrites.
     void set_attribute(const std::string& name, const std::string& value);
     void set_attribute(const std::string& name, std::int64_t value);
+    bool has_attribute(const std::string& name) const;
     /// A scalar string or f64 dataset, for example "/config/resolved" or "/task/floors/both"; overwrites.
     void set_text(const std::string& path, const std::string& text, const std::string& long_name);
     void set_number(const std::string& path, double value, const std::string& units, const std::string& long_name);

@@ -57,6 +57,8 @@ public:
     /// True when it reads gradients: it then runs after backward and before clipping, on steps that train. Otherwise it
     /// also runs on the weights after the last step.
     virtual bool needs_gradients() const = 0;
+    /// True when it asks for eval_records, whose memory is then part of what a run needs.
+    virtual bool needs_records() const { return false; }
     /// The values, row-major over the spec's dimensions; f64 inside, rounded on writing. NaN = not measured.
     virtual std::vector<double> measure(const ProbeContext& context) const = 0;
 };

@@ -1,6 +1,7 @@
 // A run's folder on disk, and the only code that writes files: temporary name, fsync, rename, fsync of the folder.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -8,8 +9,12 @@
 namespace headscope {
 
 /// Replaces `path` by `bytes` in one step. On any failure the old file is untouched, the temporary one is removed, and
-/// IoError names the path and the reason. Retries on EINTR, handles short writes. Temporary names begin with ".".
+/// IoError names the path, the reason and the mend. Retries on EINTR, handles short writes. Temporary names are
+/// ".<name>.tmp-<process>"; only a killed process leaves one behind.
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+
+/// Removes what killed processes left of write_file_atomically in a folder. For whoever owns the folder: a resumed run.
+void remove_temporary_files(const std::string& folder);
 
 /// Whole file. Throws IoError.
 std::string read_file(const std::string& path);

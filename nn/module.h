@@ -3,7 +3,7 @@
 // Writing one:
 //   class Gate : public Module {
 //   public:
-//       explicit Gate(std::int64_t heads) : weight_(register_parameter("weight", {heads})) { initialize(*this); }
+//       explicit Gate(std::int64_t width) : weight_(register_parameter("weight", {width})) { weight_.fill_(1); }
 //       Tensor forward(const Tensor& x) { return x * weight_; }
 //   private:
 //       Tensor weight_;
@@ -43,24 +43,27 @@ public:
     void eval() { train(false); }
     bool is_training() const { return training_; }
 
-    /// Drops no storage: fills the gradients with zeros.
+    /// Fills the gradients with zeros; their storage stays.
     void zero_grad();
     /// Turns every parameter into `dtype` (f32 or f64). Gradients are dropped. The handles stay valid.
     void to(DType dtype);
 
     /// Copies of all parameters.
     StateDict state_dict() const;
-    /// Copies values in. Strict: missing, unexpected and mis-shaped names are reported together in one Error, and
-    /// nothing is changed then.
+    /// Copies values in. Strict: missing, unexpected and mis-shaped names (another dtype counts as another shape) are
+    /// reported together in one Error, and nothing is changed then.
     void load_state_dict(const StateDict& state);
 
 protected:
     /// A trainable f32 tensor, zero until initialised. Throws Error when the name is taken or has a dot.
     Tensor register_parameter(std::string name, const Shape& shape);
     /// `module` must live as long as this one (a member). The name may have dots ("blocks.0").
+    /// Throws Error when it is taken.
     void register_module(std::string name, Module& module);
 
 private:
+    void check_name(const std::string& name) const;
+
     std::vector<NamedTensor> parameters_;
     std::vector<std::pair<std::string, Module*>> children_;
     bool training_ = true;

@@ -15,7 +15,7 @@ struct TransformerOptions {
     std::int64_t vocab_size = 0;
     std::int64_t max_len = 0;  ///< rows of position.weight; longest input when positions are learned
     std::int64_t num_layers = 2;
-    BlockOptions block;        ///< its `name` is set by the Transformer
+    BlockOptions block;  ///< its `name` is set by the Transformer
     PositionEncoding position = PositionEncoding::learned;
     bool causal = true;
     bool tie_embeddings = false;  ///< no head.weight: the logits use embedding.weight
@@ -36,12 +36,16 @@ public:
     Embedding embedding;
     std::unique_ptr<Embedding> position;  ///< learned positions only
     std::vector<std::unique_ptr<TransformerBlock>> blocks;
-    std::unique_ptr<LayerNorm> norm;      ///< pre-norm only
-    std::unique_ptr<Linear> head;         ///< null when tied
+    std::unique_ptr<LayerNorm> norm;  ///< pre-norm only
+    std::unique_ptr<Linear> head;     ///< null when tied
 
 private:
+    /// tokens [B, T] -> embedding plus position, after dropout [B, T, d]
+    Tensor embed(const Tensor& tokens);
+
     TransformerOptions options_;
     Dropout dropout_;
+    Tensor sines_;  ///< of the last length asked for, sinusoidal positions only
 };
 
 /// Number of trainable values, without building anything.

@@ -19,7 +19,7 @@ struct BlockOptions {
     std::int64_t d_ff = 256;    ///< 0: attention only, no norm2
     Activation activation = Activation::gelu;
     NormPlacement norm = NormPlacement::pre;
-    bool bias = true;            ///< of the feed-forward's Linears
+    bool bias = true;            ///< false: no Linear has one, those of the attention included
     bool attention_bias = true;  ///< of W_q, W_k, W_v, W_o
     double dropout = 0;          ///< on the weights and on each branch's output
     std::string name = "block";  ///< path of the block: names its dropout streams

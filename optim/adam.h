@@ -21,7 +21,14 @@ public:
     void step() override;
 
 private:
+    struct Memory {
+        Tensor exp_avg;
+        Tensor exp_avg_sq;
+        Tensor step;
+    };
+
     AdamOptions options_;
+    std::vector<Memory> memories_;  // of every parameter, in the order of the groups; the tensors are those of state()
 };
 
 }  // namespace headscope::optim

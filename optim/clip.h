@@ -6,6 +6,9 @@
 
 namespace headscope::optim {
 
+/// Euclidean norm of each tensor, summed in f64 in fixed chunks; an undefined tensor counts 0.
+std::vector<double> norms(const std::vector<Tensor>& tensors);
+
 /// sqrt of the sum of squares of all gradients, summed in f64 in fixed chunks; parameters without one count 0.
 double global_grad_norm(const std::vector<NamedTensor>& parameters);
 

@@ -18,7 +18,13 @@ public:
     void step() override;
 
 private:
+    struct Memory {
+        Tensor buffer;
+        Tensor step;
+    };
+
     SgdOptions options_;
+    std::vector<Memory> memories_;  // of every parameter, in the order of the groups; empty without momentum
 };
 
 }  // namespace headscope::optim

@@ -36,11 +36,13 @@ std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + u
 /// Packs the k x (at most `width`) panels of a matrix whose panel axis has `count` entries.
 /// Element (k, j) of the source is source[k * k_stride + j * j_stride].
 template <class T, int width>
-void pack(const T* source, std::int64_t k_stride, std::int64_t j_stride, std::int64_t k, std::int64_t count, T* packed) {
+void pack(const T* source, std::int64_t k_stride, std::int64_t j_stride, std::int64_t k, std::int64_t count,
+          T* packed) {
     for (std::int64_t first = 0; first < count; first += width, packed += k * width, source += width * j_stride) {
         const std::int64_t used = std::min<std::int64_t>(width, count - first);
         if (used == width && j_stride == 1) {
-            for (std::int64_t p = 0; p < k; ++p) std::memcpy(packed + p * width, source + p * k_stride, width * sizeof(T));
+            for (std::int64_t p = 0; p < k; ++p)
+                std::memcpy(packed + p * width, source + p * k_stride, width * sizeof(T));
         } else if (used == width && k_stride == 1) {
             // Rows of the source are contiguous along k: read runs of eight of each, so that every line is used whole.
             std::int64_t p = 0;
@@ -131,7 +133,8 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<T
         for (std::int64_t j = 0; j < n; j += tile_cols<T>)
             for (std::int64_t i = 0; i < m; i += tile_rows)
                 micro_kernel<T>(kc, packed_a + i * kc, packed_b + j * kc, c + i * ldc + j, ldc,
-                                std::min<std::int64_t>(tile_rows, m - i), std::min<std::int64_t>(tile_cols<T>, n - j), add);
+                                std::min<std::int64_t>(tile_rows, m - i), std::min<std::int64_t>(tile_cols<T>, n - j),
+                                add);
     }
 }
 

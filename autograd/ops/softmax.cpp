@@ -1,0 +1,140 @@
+#include "autograd/ops/softmax.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "autograd/graph.h"
+#include "autograd/kernels/vector_math.h"
+#include "autograd/parallel.h"
+
+namespace headscope {
+namespace {
+
+/// The last axis as rows.
+struct Rows {
+    std::int64_t count;
+    std::int64_t size;
+    std::int64_t grain;  ///< rows of one chunk
+};
+
+Rows rows_of(const Tensor& x, const char* op) {
+    if (x.rank() == 0) throw Error(std::string(op) + ": needs at least one axis; x is a scalar");
+    const std::int64_t size = x.size(-1);
+    if (size == 0) throw Error(std::string(op) + ": the last axis is empty; x is " + x.shape().str());
+    return {x.numel() / size, size, std::max<std::int64_t>(1, (1 << 13) / size)};
+}
+
+/// y = exp(x - max) / sum, in place. A row of -inf alone becomes zeros when `empty_is_zero`, NaN otherwise.
+template <class T>
+void softmax_row(T* y, std::int64_t n, bool empty_is_zero) {
+    const T most = kernels::row_max(y, n);
+    if (empty_is_zero && most == -std::numeric_limits<T>::infinity()) {
+        // Nothing visible, unless a NaN is: it must not vanish.
+        for (std::int64_t i = 0; i < n; ++i) y[i] = y[i] == most ? T{0} : y[i];
+        return;
+    }
+    for (std::int64_t i = 0; i < n; ++i) y[i] = kernels::fast_exp(y[i] - most);
+    const T total = kernels::row_sum(y, n);
+    for (std::int64_t i = 0; i < n; ++i) y[i] /= total;
+}
+
+/// dx = y (dy - sum dy y), from y_i = e_i / sum e: dy_i/dx_j = y_i ([i = j] - y_j).
+Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
+    Tensor dx = Tensor::empty(y.shape(), y.dtype());
+    const Rows rows = rows_of(y, "softmax");
+    dispatch_float(y.dtype(), "softmax", [&](auto zero) {
+        using T = decltype(zero);
+        const T* gradients = dy.data<T>();
+        const T* weights = y.data<T>();
+        T* to = dx.data<T>();
+        parallel_for(rows.count, rows.grain, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row) {
+                const T* g = gradients + row * rows.size;
+                const T* w = weights + row * rows.size;
+                T* d = to + row * rows.size;
+                const T mean = kernels::row_dot(g, w, rows.size);
+                for (std::int64_t i = 0; i < rows.size; ++i) d[i] = w[i] * (g[i] - mean);
+            }
+        });
+    });
+    return dx;
+}
+
+/// Where the rows of a tensor that broadcasts to `shape` begin, and how far apart the elements of a row are (0 or 1).
+class BroadcastRows {
+public:
+    BroadcastRows(const Shape& from, const Shape& shape) : shape_(shape) {
+        std::int64_t stride = 1;
+        for (int axis = shape.rank() - 1, own = from.rank() - 1; own >= 0; --axis, --own) {
+            strides_[axis] = from[own] == 1 ? 0 : stride;
+            stride *= from[own];
+        }
+    }
+    std::int64_t step() const { return strides_[shape_.rank() - 1]; }
+    std::int64_t begin(std::int64_t row) const {
+        std::int64_t offset = 0;
+        for (int axis = shape_.rank() - 2; axis >= 0; --axis) {
+            offset += row % shape_[axis] * strides_[axis];
+            row /= shape_[axis];
+        }
+        return offset;
+    }
+
+private:
+    Shape shape_;
+    Shape strides_{0, 0, 0, 0, 0, 0};
+};
+
+}  // namespace
+
+Tensor softmax(const Tensor& x) {
+    const Rows rows = rows_of(x, "softmax");
+    Tensor y = Tensor::empty(x.shape(), x.dtype());
+    dispatch_float(x.dtype(), "softmax", [&](auto zero) {
+        using T = decltype(zero);
+        const T* from = x.data<T>();
+        T* to = y.data<T>();
+        parallel_for(rows.count, rows.grain, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row) {
+                T* out = to + row * rows.size;
+                std::copy_n(from + row * rows.size, rows.size, out);
+                softmax_row(out, rows.size, false);
+            }
+        });
+    });
+    return record("softmax", {x}, y, {y}, [](Backward& bw) { bw.set(0, softmax_backward(bw.grad(), bw.saved(0))); });
+}
+
+Tensor masked_softmax(const Tensor& x, const Tensor& visible) {
+    const Rows rows = rows_of(x, "masked_softmax");
+    if (visible.dtype() != DType::boolean)
+        throw Error("masked_softmax: visible must be bool, not " + std::string(name_of(visible.dtype())));
+    if (!broadcasts_to(visible.shape(), x.shape()))
+        throw Error("masked_softmax: visible does not broadcast to x; x is " + x.shape().str() + ", visible is " +
+                    visible.shape().str());
+    Tensor y = Tensor::empty(x.shape(), x.dtype());
+    const BroadcastRows mask_rows(visible.shape(), x.shape());
+    const std::uint8_t* mask = visible.data<std::uint8_t>();
+    dispatch_float(x.dtype(), "masked_softmax", [&](auto zero) {
+        using T = decltype(zero);
+        const T* from = x.data<T>();
+        T* to = y.data<T>();
+        parallel_for(rows.count, rows.grain, [=, &mask_rows](std::int64_t begin, std::int64_t end) {
+            constexpr T hidden = -std::numeric_limits<T>::infinity();
+            for (std::int64_t row = begin; row < end; ++row) {
+                const T* in = from + row * rows.size;
+                const std::uint8_t* seen = mask + mask_rows.begin(row);
+                T* out = to + row * rows.size;
+                for (std::int64_t i = 0; i < rows.size; ++i) out[i] = seen[i * mask_rows.step()] != 0 ? in[i] : hidden;
+                softmax_row(out, rows.size, true);
+            }
+        });
+    });
+    // Hidden elements have weight 0, and with it gradient 0: the backward needs no mask.
+    return record("masked_softmax", {x}, y, {y},
+                  [](Backward& bw) { bw.set(0, softmax_backward(bw.grad(), bw.saved(0))); });
+}
+
+}  // namespace headscope

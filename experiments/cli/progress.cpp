@@ -1,0 +1,111 @@
+#include "experiments/cli/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+
+namespace headscope::cli {
+
+namespace {
+
+bool is_terminal(std::FILE* stream) {
+    const char* kind = std::getenv("TERM");
+    return isatty(fileno(stream)) != 0 && kind != nullptr && std::string_view(kind) != "dumb";
+}
+
+int width_of(std::FILE* stream) {
+    winsize size{};
+    const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col : 80;
+}
+
+/// "950", "84.1k", "1.3M"
+std::string short_count(double count) {
+    if (count < 1e3) return fmt::format("{:.0f}", count);
+    if (count < 1e6) return fmt::format("{:.1f}k", count / 1e3);
+    return fmt::format("{:.1f}M", count / 1e6);
+}
+
+}  // namespace
+
+std::string format_seconds(double seconds) {
+    if (!std::isfinite(seconds) || seconds < 0 || seconds > 1e9) return "-";
+    const auto whole = static_cast<std::int64_t>(std::lround(seconds));
+    if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+    return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+std::string progress_bar(const Progress& progress, int width) {
+    const double done =
+        progress.steps > 0 ? static_cast<double>(progress.step) / static_cast<double>(progress.steps) : 1.0;
+    std::string line = fmt::format("{}/{}", progress.step, progress.steps);
+    const std::string pieces[] = {fmt::format("  loss {:.4f}", progress.loss),
+                                  fmt::format("  {} left", format_seconds(progress.seconds_left)),
+                                  fmt::format("  {} tokens/s", short_count(progress.tokens_per_second))};
+    const auto room = static_cast<std::size_t>(std::max(width, 0));
+    std::size_t wanted = line.size();
+    for (const std::string& piece : pieces) wanted += piece.size();
+    constexpr std::size_t frame = 4, shortest = 8, longest = 40;  // "  [" and "]"
+    if (wanted + frame + shortest <= room) {
+        const std::size_t length = std::min(room - wanted - frame, longest);
+        const auto filled = static_cast<std::size_t>(std::clamp(done, 0.0, 1.0) * static_cast<double>(length));
+        line += "  [" + std::string(filled, '#') + std::string(length - filled, '.') + "]";
+    }
+    for (const std::string& piece : pieces)
+        if (line.size() + piece.size() <= room) line += piece;
+    return line.substr(0, room);
+}
+
+std::string progress_line(const Progress& progress) {
+    return fmt::format("step {} of {}, loss {:.4f}, {:.0f} tokens/s, {} left", progress.step, progress.steps,
+                       progress.loss, progress.tokens_per_second, format_seconds(progress.seconds_left));
+}
+
+ProgressPrinter::ProgressPrinter(std::FILE* stream)
+    : stream_(stream), terminal_(is_terminal(stream)), last_(Clock::now()) {}
+
+void ProgressPrinter::update(const Progress& progress) {
+    using namespace std::chrono_literals;
+    const Clock::time_point now = Clock::now();
+    if (now - last_ < (terminal_ ? Clock::duration(200ms) : Clock::duration(30s))) return;
+    last_ = now;
+    if (terminal_) {
+        // One column less than there are: a full line makes some terminals wrap.
+        fmt::print(stream_, "\r{}\x1b[K", progress_bar(progress, width_of(stream_) - 1));
+        drawn_ = true;
+    } else {
+        fmt::print(stream_, "{}\n", progress_line(progress));
+    }
+    std::fflush(stream_);
+}
+
+void ProgressPrinter::line(const std::string& text) {
+    erase();
+    fmt::print(stream_, "{}\n", text);
+    std::fflush(stream_);
+}
+
+void ProgressPrinter::erase() {
+    if (!drawn_) return;
+    drawn_ = false;
+    std::fputs("\r\x1b[K", stream_);
+    std::fflush(stream_);
+}
+
+TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop) {
+    TrainingHooks hooks;
+    hooks.on_step = [&printer](const Progress& progress) { printer.update(progress); };
+    hooks.on_eval = [&printer](std::int64_t step, double loss, double accuracy) {
+        printer.line(fmt::format("step {}: eval loss {:.4f}, accuracy {:.3f}", step, loss, accuracy));
+    };
+    hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
+    hooks.stop = &stop;
+    return hooks;
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,47 @@
+// Progress of a training run: a bar on a terminal, a plain line every 30 seconds elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "experiments/training.h"
+
+namespace headscope::cli {
+
+/// "0:07", "12:30", "3:02:11"; "-" when not finite.
+std::string format_seconds(double seconds);
+
+/// One line of at most `width` columns: steps, bar, loss, tokens per second, time left. The bar shrinks first, then the
+/// line loses pieces from its end.
+std::string progress_bar(const Progress& progress, int width);
+
+/// The same in words, for a file: "step 120 of 2000, loss 1.6771, 84100 tokens/s, 0:42 left".
+std::string progress_line(const Progress& progress);
+
+/// Writes progress to one stream. The bar is drawn over itself about five times a second and leaves nothing behind.
+class ProgressPrinter {
+public:
+    explicit ProgressPrinter(std::FILE* stream);
+    ~ProgressPrinter() { erase(); }
+    ProgressPrinter(const ProgressPrinter&) = delete;
+    ProgressPrinter& operator=(const ProgressPrinter&) = delete;
+
+    void update(const Progress& progress);
+    /// A line that stays.
+    void line(const std::string& text);
+    void erase();
+
+private:
+    using Clock = std::chrono::steady_clock;
+    std::FILE* stream_;
+    bool terminal_;
+    bool drawn_ = false;
+    Clock::time_point last_;
+};
+
+/// Hooks of a training run that report to `printer`, which must outlive them.
+TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop);
+
+}  // namespace headscope::cli

@@ -1,0 +1,56 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+#include <span>
+
+#include "experiments/checkpoint.h"
+#include "experiments/cli/progress.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/config.h"
+#include "experiments/errors.h"
+#include "experiments/run_folder.h"
+#include "experiments/training.h"
+
+namespace headscope::cli {
+
+namespace {
+
+bool is_finished(const RunPaths& paths, std::int64_t steps) {
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
+    if (checkpoints.empty() || checkpoints.back() != steps) return false;
+    std::vector<std::string> passed_over;
+    const std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
+    return newest && newest->step == steps;
+}
+
+}  // namespace
+
+void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
+    const RunPaths paths(arguments.run);
+    if (!std::filesystem::exists(paths.config))
+        throw UsageError("resume: " + arguments.run + " holds no config.toml; name the folder of a run");
+    check_resume_overrides(arguments.overrides);
+    Config config = load_config(paths.config, arguments.overrides);
+    if (is_finished(paths, config.train.steps)) {
+        fmt::print("{} is finished at step {}; nothing to do (train.steps=N goes further)\n", arguments.run,
+                   config.train.steps);
+        return;
+    }
+    const Experiment experiment = prepare(std::move(config));
+    remove_temporary_files(paths.folder);
+    remove_temporary_files(paths.checkpoints);
+    // The folder says what the run is from now on; checkpoints past the new end are train()'s to refuse.
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
+    if (!arguments.overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps)) {
+        const std::string text = experiment.config.resolved();
+        write_file_atomically(paths.config, std::as_bytes(std::span(text)));
+    }
+    {
+        ProgressPrinter printer(stderr);
+        train(experiment, arguments.run, true, report_to(printer, stop));
+    }
+    inspect(arguments.run, false);
+}
+
+}  // namespace headscope::cli

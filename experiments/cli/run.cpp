@@ -1,0 +1,34 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <span>
+
+#include "experiments/cli/progress.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/run_folder.h"
+#include "experiments/training.h"
+
+namespace headscope::cli {
+
+void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
+    // Everything that can be wrong with the config and the data is found before the folder is made.
+    const Experiment experiment = prepare(load_config(arguments.config, arguments.overrides));
+    const Config& config = experiment.config;
+    const std::string folder =
+        arguments.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : arguments.out;
+    create_run_folder(folder);
+    try {
+        const std::string text = config.resolved();
+        write_file_atomically(RunPaths(folder).config, std::as_bytes(std::span(text)));
+        ProgressPrinter printer(stderr);
+        train(experiment, folder, false, report_to(printer, stop));
+    } catch (...) {
+        // A run that failed before its first log has nothing to resume and nothing to show.
+        std::error_code ignored;
+        if (!std::filesystem::exists(RunPaths(folder).log, ignored)) std::filesystem::remove_all(folder, ignored);
+        throw;
+    }
+    inspect(folder, arguments.json);
+}
+
+}  // namespace headscope::cli

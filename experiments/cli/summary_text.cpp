@@ -1,0 +1,152 @@
+// A run's summary as a table and as JSON.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "experiments/cli/progress.h"
+#include "experiments/cli/summary.h"
+
+namespace headscope::cli {
+
+namespace {
+
+constexpr const char* projection_names[] = {"q", "k", "v", "o"};
+
+/// At most six columns: "0.0123", "12.35", "1e-05", "-".
+std::string gradient_cell(double value) {
+    if (!std::isfinite(value)) return "-";
+    if (value != 0 && (value < 1e-3 || value >= 1000)) return fmt::format("{:.0e}", value);
+    return value < 10 ? fmt::format("{:.4f}", value) : fmt::format("{:.2f}", value);
+}
+
+/// Overlap and z-score in eight columns: ".25 +1.2"; z has two digits from 10 on and stops at 999.
+std::string overlap_cell(double overlap, double z) {
+    if (!std::isfinite(overlap)) return "-";
+    const std::string share = overlap >= 0.995 ? "1.0" : fmt::format("{:.2f}", overlap).substr(1);
+    if (!std::isfinite(z)) return share + "    -";
+    const double shown = std::clamp(z, -999.0, 999.0);
+    const std::string score = std::abs(shown) < 9.95 ? fmt::format("{:+.1f}", shown) : fmt::format("{:+.0f}", shown);
+    return fmt::format("{} {:>4}", share, score);
+}
+
+std::string head_name(std::int64_t layer, std::int64_t head) { return fmt::format("{}.{}", layer, head); }
+
+std::string losses(const RunSummary& summary) {
+    std::string text = "\nloss, nat per token\n";
+    if (summary.train_step >= 0)
+        text += fmt::format("  training batch {:>8.4f}   step {}\n", summary.train_loss, summary.train_step);
+    if (summary.eval_step >= 0)
+        text += fmt::format("  evaluation     {:>8.4f}   step {}, accuracy {:.3f}\n", summary.eval_loss,
+                            summary.eval_step, summary.eval_accuracy);
+    const double loss = summary.eval_step >= 0 ? summary.eval_loss : summary.train_loss;
+    for (const Floor& floor : summary.floors) {
+        text += fmt::format("  floor {:<8} {:>8.4f}", floor.name, floor.loss);
+        if (std::isfinite(loss))
+            text += fmt::format("   {:.4f} {}", std::abs(loss - floor.loss),
+                                loss < floor.loss ? "above the run's loss" : "below the run's loss");
+        text += "\n";
+    }
+    return text;
+}
+
+std::string table(const RunSummary& summary) {
+    std::string text = fmt::format("\n{:<6}{:^28}  {:<36}{:>7}\n", "", "gradient norm",
+                                   " overlap with other heads, z-score", "entropy");
+    text += fmt::format("{:<6}", "head");
+    for (const char* name : projection_names) text += fmt::format("{:>7}", name);
+    text += "  ";
+    for (const char* name : projection_names) text += fmt::format("{:^9}", name);
+    text += fmt::format("{:>7}\n", "nat");
+    for (const HeadRow& row : summary.heads) {
+        text += fmt::format("{:<6}", head_name(row.layer, row.head));
+        for (const double value : row.grad_norm) text += fmt::format("{:>7}", gradient_cell(value));
+        text += "  ";
+        for (std::size_t p = 0; p < 4; ++p)
+            text += fmt::format("{:>9}", overlap_cell(row.overlap[p], row.overlap_z[p]));
+        text += std::isfinite(row.entropy) ? fmt::format("{:>7.3f}\n", row.entropy) : fmt::format("{:>7}\n", "-");
+    }
+    return text;
+}
+
+/// What the heads did, a sentence per metric that was measured.
+std::vector<std::string> sentences(const RunSummary& summary) {
+    std::vector<std::string> said;
+    const HeadRow* strongest = nullptr;
+    std::size_t projection = 0;
+    const HeadRow *sharpest = nullptr, *widest = nullptr;
+    for (const HeadRow& row : summary.heads) {
+        for (std::size_t p = 0; p < 4; ++p)
+            if (std::isfinite(row.grad_norm[p]) &&
+                (strongest == nullptr || row.grad_norm[p] > strongest->grad_norm[projection])) {
+                strongest = &row;
+                projection = p;
+            }
+        if (!std::isfinite(row.entropy)) continue;
+        if (sharpest == nullptr || row.entropy < sharpest->entropy) sharpest = &row;
+        if (widest == nullptr || row.entropy > widest->entropy) widest = &row;
+    }
+    if (strongest != nullptr)
+        said.push_back(fmt::format("The strongest gradient is head {}'s, on W_{}: {}.",
+                                   head_name(strongest->layer, strongest->head), projection_names[projection],
+                                   gradient_cell(strongest->grad_norm[projection])));
+    for (const HeadPair& pair : summary.top_pair)
+        said.push_back(fmt::format("Heads {} and {} overlap most, in W_{}: {:.3f}, z = {:+.1f}.",
+                                   head_name(pair.layer, pair.head), head_name(pair.layer, pair.other),
+                                   projection_names[pair.projection], pair.overlap, pair.z));
+    if (std::isfinite(summary.overlap_null_mean))
+        said.push_back(fmt::format("Two random heads would overlap by {:.3f} +- {:.3f}.", summary.overlap_null_mean,
+                                   summary.overlap_null_std));
+    if (sharpest != nullptr && sharpest != widest)
+        said.push_back(fmt::format("Head {} attends most sharply ({:.3f} nat), head {} most widely ({:.3f} nat).",
+                                   head_name(sharpest->layer, sharpest->head), sharpest->entropy,
+                                   head_name(widest->layer, widest->head), widest->entropy));
+    if (summary.heads.empty()) said.push_back("No metric of the heads was logged; list some under [log.probes].");
+    return said;
+}
+
+nlohmann::ordered_json by_projection(const std::array<double, 4>& values) {
+    nlohmann::ordered_json object;
+    for (std::size_t p = 0; p < 4; ++p) object[projection_names[p]] = values[p];
+    return object;
+}
+
+}  // namespace
+
+std::string to_text(const RunSummary& summary) {
+    std::string text = fmt::format("{}\n{} at step {}, seed {}, {} of training\n", summary.run, summary.state,
+                                   summary.step, summary.seed, format_seconds(summary.elapsed));
+    text += losses(summary);
+    if (!summary.heads.empty()) text += table(summary);
+    text += "\nwhat the heads did\n";
+    for (const std::string& sentence : sentences(summary)) text += "  " + sentence + "\n";
+    return text;
+}
+
+std::string to_json(const RunSummary& summary) {
+    nlohmann::ordered_json json;  // NaN becomes null
+    json["run"] = summary.run;
+    json["state"] = summary.state;
+    json["seed"] = summary.seed;
+    json["step"] = summary.step;
+    json["elapsed"] = summary.elapsed;
+    if (summary.train_step >= 0) json["train"] = {{"step", summary.train_step}, {"loss", summary.train_loss}};
+    if (summary.eval_step >= 0)
+        json["eval"] = {{"step", summary.eval_step}, {"loss", summary.eval_loss}, {"accuracy", summary.eval_accuracy}};
+    json["floors"] = nlohmann::ordered_json::object();
+    for (const Floor& floor : summary.floors) json["floors"][floor.name] = floor.loss;
+    json["overlap_null"] = {{"mean", summary.overlap_null_mean}, {"std", summary.overlap_null_std}};
+    json["heads"] = nlohmann::ordered_json::array();
+    for (const HeadRow& row : summary.heads)
+        json["heads"].push_back({{"layer", row.layer},
+                                 {"head", row.head},
+                                 {"grad_norm", by_projection(row.grad_norm)},
+                                 {"overlap", by_projection(row.overlap)},
+                                 {"overlap_z", by_projection(row.overlap_z)},
+                                 {"attention_entropy", row.entropy}});
+    json["sentences"] = sentences(summary);
+    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,66 @@
+// A config as a tree of values that know where they were written: what is read from a TOML file, with what the command
+// line sets on top. No other file sees the TOML library.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace headscope {
+
+/// Where something was written, in the order in which problems are listed: the file, then each override.
+struct Place {
+    int source = 0;  ///< 0: the file; n: the n-th override
+    std::uint32_t line = 1, column = 1;
+    std::string text;  ///< "run.toml:3:5" or "command line: model.d_model=x"
+};
+
+/// Everything wrong with a config, collected so that all of it is reported at once.
+class Problems {
+public:
+    void add(const Place& place, const std::string& message) { list_.push_back({place, message}); }
+    bool empty() const { return list_.empty(); }
+    /// Throws UsageError, a line per problem in the order of their places, unless there is none.
+    void raise() const;
+
+private:
+    struct Problem {
+        Place place;
+        std::string message;
+    };
+    std::vector<Problem> list_;
+};
+
+struct Value {
+    enum class Kind { integer, real, boolean, text, date, list, table };
+    Kind kind = Kind::table;
+    std::int64_t integer = 0;
+    double real = 0;
+    bool boolean = false;
+    std::string text;          ///< of text
+    std::vector<Value> items;  ///< of a list, or of a table in the order of the text
+    std::string key;           ///< of an item of a table
+    Place key_place, place;    ///< of the key and of the value
+    bool from_override = false;
+    std::string raw;           ///< from the command line: the value as typed
+    std::string syntax_error;  ///< from the command line: why `raw`, now text, is not TOML; else empty
+
+    /// The item of a table with that key, or null.
+    const Value* find(const std::string& key) const;
+    Value* find(const std::string& key);
+};
+
+/// "the integer 5", "the string \"abc\"", "a list": what a value is, for messages.
+std::string describe(const Value& value);
+/// The value as one would type it on a command line.
+std::string spell(const Value& value);
+
+/// The table that `text` holds; `path` names it in places. A syntax error becomes a problem and an empty table.
+Value parse_document(const std::string& text, const std::string& path, Problems& problems);
+
+/// Sets one "model.d_model=32" in `root`. A value that is not TOML is taken as an unquoted string. `source` is its
+/// number, counted from 1.
+void apply_override(Value& root, const std::string& override_text, int source, Problems& problems);
+
+}  // namespace headscope

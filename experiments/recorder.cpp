@@ -1,0 +1,166 @@
+#include "experiments/recorder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "autograd/allocator.h"
+#include "autograd/graph.h"
+#include "autograd/parallel.h"
+#include "experiments/environment.h"
+#include "experiments/run_folder.h"
+#include "optim/clip.h"
+
+namespace headscope {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// 16 hex digits that no two runs share.
+std::string new_run_id(const Config& config) {
+    const std::string text = config.resolved() + utc_now() + std::to_string(getpid()) +
+                             std::to_string(Clock::now().time_since_epoch().count());
+    return sha256(std::as_bytes(std::span(text))).substr(0, 16);
+}
+
+void describe_run(Log& log, const Config& config) {
+    const std::string resolved = config.resolved();
+    log.set_attribute("schema_name", std::string("headscope.log"));
+    log.set_attribute("schema_version", std::string("1.0"));
+    if (!log.has_attribute("run_id")) {  // a resumed run stays the run it was
+        log.set_attribute("run_id", new_run_id(config));
+        log.set_attribute("created", utc_now());
+    }
+    log.set_attribute("software_version", software_version());
+    log.set_attribute("git_commit", git_commit());
+    log.set_attribute("compiler", compiler());
+    log.set_attribute("isa", instruction_set());
+    log.set_attribute("cpu", cpu_model());
+    log.set_attribute("threads", static_cast<std::int64_t>(num_threads()));
+    log.set_attribute("seed", config.seed);
+    log.set_attribute("config_sha256", sha256(std::as_bytes(std::span(resolved))));
+    log.set_text("/config/resolved", resolved, "the whole config, every key written out");
+    log.set_text("/config/source", config.source, "the config file as it was given");
+}
+
+std::vector<Batch> first_eval_batches(const Experiment& experiment) {
+    const std::int64_t size = experiment.config.train.batch_size;
+    const std::int64_t available = experiment.task->eval_batches(size);
+    const std::int64_t wanted = experiment.config.eval.batches;
+    std::vector<Batch> batches;
+    for (std::int64_t i = 0; i < (available < 0 ? wanted : std::min(wanted, available)); ++i)
+        batches.push_back(experiment.task->eval_batch(i, size));
+    return batches;
+}
+
+bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+
+}  // namespace
+
+Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log)
+    : experiment_(experiment),
+      model_(model),
+      parameters_(model.named_parameters()),
+      eval_batches_(first_eval_batches(experiment)),
+      log_(std::move(log)),
+      next_publish_(Clock::now()) {
+    const Task& task = *experiment.task;
+    const Config& config = experiment.config;
+    probe_batches_ = eval_batches_;
+    if (probe_batches_.empty()) probe_batches_.push_back(task.train_batch(0, config.train.batch_size));
+
+    describe_run(*log_, config);
+    log_->declare_series("train", {{"loss", "nat/token", "training loss of the step's batch"},
+                                   {"lr", "1", "learning rate of the step"},
+                                   {"grad_norm", "1", "global gradient norm before clipping"},
+                                   {"tokens_seen", "1", "tokens read, this step's included", true},
+                                   {"elapsed", "s", "time trained"}});
+    log_->declare_series("eval", evaluation_columns(task));
+    for (const auto& [name, every] : config.log.probes) {
+        probes_.push_back({name, every, make_probe(name)});
+        log_->declare_metric(probes_.back().probe->spec(experiment.model), config.train.dtype == "float64");
+    }
+    std::vector<std::string> names;
+    for (const NamedTensor& parameter : parameters_) names.push_back(parameter.name);
+    log_->declare_parameters(names);
+    for (const Floor& floor : task.floors())
+        log_->set_number("/task/floors/" + floor.name, floor.loss, "nat",
+                         "loss of a model that knows `" + floor.name + "`");
+    if (!task.vocabulary().empty())
+        log_->set_texts("/task/vocabulary", task.vocabulary(), "what each token stands for");
+    set_state("running");
+    publish();
+}
+
+void Recorder::evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval) {
+    if (eval_batches_.empty()) return;
+    const Evaluation result = headscope::evaluate(model_, *experiment_.task, eval_batches_);
+    log_->append("eval", step, evaluation_row(*experiment_.task, result));
+    if (on_eval) on_eval(step, result.loss, result.accuracy);
+}
+
+void Recorder::measure(std::int64_t step, bool gradients) {
+    // One forward pass over the fixed batches serves all probes of this step that ask for activations.
+    std::vector<std::vector<nn::AttentionRecord>> records;
+    const auto eval_records = [&]() -> const std::vector<std::vector<nn::AttentionRecord>>& {
+        if (records.empty()) {
+            const NoGrad no_grad;
+            const bool was_training = model_.is_training();
+            model_.eval();
+            for (const Batch& batch : probe_batches_) {
+                std::vector<nn::AttentionRecord> layers(model_.blocks.size());
+                for (std::size_t l = 0; l < layers.size(); ++l) model_.blocks[l]->attn.watch(&layers[l]);
+                model_.forward(batch.inputs);
+                for (const auto& block : model_.blocks) block->attn.watch(nullptr);
+                records.push_back(std::move(layers));
+            }
+            model_.train(was_training);
+        }
+        return records;
+    };
+    const ProbeContext context{model_, step, probe_batches_, eval_records};
+    for (const DueProbe& entry : probes_)
+        if (due(step, entry.every) && entry.probe->needs_gradients() == gradients)
+            log_->append_metric(entry.name, step, entry.probe->measure(context));
+}
+
+void Recorder::measure_gradients(std::int64_t step) {
+    measure(step, true);
+    if (!train_row_due(step)) return;
+    std::vector<Tensor> weights;
+    std::vector<Tensor> gradients;
+    for (const NamedTensor& parameter : parameters_) {
+        weights.push_back(parameter.tensor);
+        gradients.push_back(parameter.tensor.grad());
+    }
+    log_->append_parameters(step, optim::norms(weights), optim::norms(gradients));
+}
+
+bool Recorder::train_row_due(std::int64_t step) const { return due(step, experiment_.config.log.every); }
+
+void Recorder::train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
+                         double elapsed) {
+    log_->append("train", step, {loss, lr, grad_norm, static_cast<double>(tokens_seen), elapsed});
+}
+
+void Recorder::event(std::int64_t step, const std::string& kind, const std::string& message) {
+    log_->event(step, kind, message);
+}
+
+void Recorder::set_state(const std::string& state) {
+    log_->set_attribute("state", state);
+    log_->set_attribute("peak_memory", static_cast<std::int64_t>(allocator::stats().peak));
+}
+
+void Recorder::publish() {
+    const auto start = Clock::now();
+    log_->publish();
+    const auto now = Clock::now();
+    next_publish_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 100 * (now - start));
+}
+
+void Recorder::publish_if_due() {
+    if (Clock::now() >= next_publish_) publish();
+}
+
+}  // namespace headscope

@@ -1,0 +1,60 @@
+// Writes a run's log as training goes on: which series there are, and when a row is due.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/config.h"
+#include "experiments/evaluation.h"
+#include "experiments/log.h"
+#include "experiments/probe.h"
+
+namespace headscope {
+
+class Recorder {
+public:
+    /// Declares all series of the experiment in `log` and publishes it for the first time.
+    Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
+
+    /// Evaluates the weights after `step` updates and adds the row. No row when the task has no evaluation data.
+    void evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
+    /// Runs the probes that read weights or activations and are due.
+    void measure_weights(std::int64_t step) { measure(step, false); }
+    /// Runs the probes that read gradients and are due, and, in a step that has a row in /train, logs the norms of
+    /// every parameter and its gradient. To be called after backward and before clipping.
+    void measure_gradients(std::int64_t step);
+
+    bool train_row_due(std::int64_t step) const;
+    void train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
+                   double elapsed);
+
+    void event(std::int64_t step, const std::string& kind, const std::string& message);
+    /// "running", "finished" or "failed".
+    void set_state(const std::string& state);
+    void publish();
+    /// Publishes when the last time is long enough ago for publishing to cost no more than a hundredth of the run's
+    /// time.
+    void publish_if_due();
+
+private:
+    struct DueProbe {
+        std::string name;
+        std::int64_t every;
+        std::unique_ptr<Probe> probe;
+    };
+    void measure(std::int64_t step, bool gradients);
+
+    const Experiment& experiment_;
+    nn::Transformer& model_;
+    std::vector<NamedTensor> parameters_;
+    std::vector<DueProbe> probes_;
+    std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
+    std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
+    std::unique_ptr<Log> log_;
+    std::chrono::steady_clock::time_point next_publish_;
+};
+
+}  // namespace headscope

@@ -1,0 +1,17 @@
+#include "nn/layer_norm.h"
+
+#include "autograd/ops/layer_norm.h"
+#include "nn/init.h"
+
+namespace headscope::nn {
+
+LayerNorm::LayerNorm(std::int64_t width, double eps) : eps_(eps) {
+    if (width < 1) throw Error("LayerNorm: the width must be at least 1, not " + std::to_string(width));
+    weight = register_parameter("weight", {width});
+    bias = register_parameter("bias", {width});
+    initialize(*this, {.scheme = InitScheme::pytorch});
+}
+
+Tensor LayerNorm::forward(const Tensor& x) const { return layer_norm(x, weight, bias, eps_); }
+
+}  // namespace headscope::nn

@@ -1,0 +1,124 @@
+#include "autograd/parallel.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/autograd/helpers.h"
+
+namespace headscope {
+namespace {
+
+using test::error_of;
+using test::Threads;
+
+TEST(Parallel, NumberOfThreads) {
+    const int before = num_threads();
+    EXPECT_GE(before, 1);
+    {
+        const Threads threads(3);
+        EXPECT_EQ(num_threads(), 3);
+        EXPECT_EQ(error_of([] { set_num_threads(0); }), "threads: 0 is not a number of threads; give 1 to 1024");
+        EXPECT_EQ(error_of([] { set_num_threads(-2); }), "threads: -2 is not a number of threads; give 1 to 1024");
+        EXPECT_EQ(error_of([] { set_num_threads(1025); }), "threads: 1025 is not a number of threads; give 1 to 1024");
+        EXPECT_EQ(num_threads(), 3);
+    }
+    EXPECT_EQ(num_threads(), before);
+}
+
+std::vector<std::pair<std::int64_t, std::int64_t>> borders(std::int64_t n, std::int64_t grain) {
+    std::vector<std::pair<std::int64_t, std::int64_t>> result;
+    std::mutex mutex;
+    parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+        const std::lock_guard lock(mutex);
+        result.emplace_back(begin, end);
+    });
+    std::sort(result.begin(), result.end());
+    return result;
+}
+
+TEST(Parallel, BordersDoNotDependOnThreads) {
+    const std::vector<std::pair<std::int64_t, std::int64_t>> expected{{0, 7}, {7, 14}, {14, 21}, {21, 23}};
+    for (const int count : {1, 2, 3, 5, 64}) {
+        const Threads threads(count);
+        EXPECT_EQ(borders(23, 7), expected);
+        EXPECT_EQ(borders(14, 7).size(), 2U);
+        EXPECT_EQ(borders(1, 7).size(), 1U);
+        EXPECT_TRUE(borders(0, 7).empty());
+    }
+}
+
+TEST(Parallel, EveryChunkRunsOnce) {
+    for (const int count : {1, 2, 5}) {
+        const Threads threads(count);
+        std::vector<std::atomic<int>> runs(1000);
+        parallel_chunks(1000, [&](std::int64_t chunk) { ++runs[static_cast<std::size_t>(chunk)]; });
+        EXPECT_TRUE(std::all_of(runs.begin(), runs.end(), [](const auto& run) { return run == 1; }));
+    }
+}
+
+TEST(Parallel, UsesSeveralThreads) {
+    const Threads threads(2);
+    std::atomic<int> waiting{0};
+    // Each chunk waits for the other, which ends only when two threads are at work.
+    parallel_chunks(2, [&](std::int64_t) {
+        ++waiting;
+        while (waiting < 2) std::this_thread::yield();
+    });
+    EXPECT_EQ(waiting, 2);
+}
+
+TEST(Parallel, ExceptionsComeOut) {
+    for (const int count : {1, 2, 5}) {
+        const Threads threads(count);
+        const auto one_fails = [] {
+            parallel_chunks(20, [](std::int64_t chunk) {
+                if (chunk == 13) throw Error("chunk 13 is bad");
+            });
+        };
+        EXPECT_EQ(error_of(one_fails), "chunk 13 is bad");
+        const auto all_fail = [] { parallel_for(20, 1, [](std::int64_t, std::int64_t) { throw Error("all bad"); }); };
+        EXPECT_EQ(error_of(all_fail), "all bad");
+        EXPECT_EQ(borders(23, 7).size(), 4U) << "the threads must be usable after an exception";
+    }
+}
+
+TEST(Parallel, NestedCallRunsInItsThreadInOrder) {
+    const Threads threads(4);
+    const int levels = omp_get_max_active_levels();
+    omp_set_max_active_levels(2);  // as OMP_NESTED would
+    std::atomic<int> strayed{0};
+    std::atomic<int> disordered{0};
+    parallel_chunks(8, [&](std::int64_t) {
+        const auto outer = std::this_thread::get_id();
+        std::int64_t next = 0;
+        parallel_chunks(50, [&](std::int64_t chunk) {
+            if (std::this_thread::get_id() != outer) ++strayed;
+            if (chunk != next++) ++disordered;
+        });
+    });
+    omp_set_max_active_levels(levels);
+    EXPECT_EQ(strayed, 0);
+    EXPECT_EQ(disordered, 0);
+}
+
+TEST(Parallel, ExceptionOfANestedCallComesOut) {
+    const Threads threads(3);
+    const auto nested = [] {
+        parallel_chunks(6, [](std::int64_t outer) {
+            parallel_chunks(6, [outer](std::int64_t inner) {
+                if (outer == 4 && inner == 2) throw Error("inner");
+            });
+        });
+    };
+    EXPECT_EQ(error_of(nested), "inner");
+}
+
+}  // namespace
+}  // namespace headscope

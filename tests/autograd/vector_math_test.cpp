@@ -1,0 +1,154 @@
+#include "autograd/kernels/vector_math.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "autograd/random.h"
+
+namespace headscope::kernels {
+namespace {
+
+/// |got - exact| in units of the last place of the exact value, rounded to T.
+template <class T>
+double ulps(T got, long double exact) {
+    const T rounded = std::fabs(static_cast<T>(exact));
+    const T next = std::nextafter(rounded, std::numeric_limits<T>::infinity());
+    return static_cast<double>(std::fabs(static_cast<long double>(got) - exact) /
+                               static_cast<long double>(next - rounded));
+}
+
+template <class T>
+class VectorMath : public ::testing::Test {};
+using Scalars = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(VectorMath, Scalars);
+
+TYPED_TEST(VectorMath, ExpIsWithinTwoUlps) {
+    using T = TypeParam;
+    const double low = sizeof(T) == 4 ? -110 : -760;
+    const double high = sizeof(T) == 4 ? 88.7 : 709.7;
+    const RandomStream random(3, "exp");
+    double worst = 0;
+    for (std::uint64_t i = 0; i < 400000; ++i) {
+        const double range = i % 2 == 0 ? low + (high - low) * random.uniform(i) : 4 * random.uniform(i) - 2;
+        const T x = static_cast<T>(range);
+        worst = std::max(worst, ulps(fast_exp(x), std::exp(static_cast<long double>(x))));
+    }
+    EXPECT_LT(worst, 1.5);
+}
+
+TYPED_TEST(VectorMath, ExpAtTheEdges) {
+    using T = TypeParam;
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    EXPECT_EQ(fast_exp(T{0}), T{1});
+    EXPECT_EQ(fast_exp(-T{0}), T{1});
+    EXPECT_EQ(fast_exp(-infinity), T{0});
+    EXPECT_EQ(fast_exp(std::numeric_limits<T>::lowest()), T{0});
+    EXPECT_EQ(fast_exp(infinity), infinity);
+    EXPECT_EQ(fast_exp(std::numeric_limits<T>::max()), infinity);
+    EXPECT_TRUE(std::isnan(fast_exp(std::numeric_limits<T>::quiet_NaN())));
+    const T overflow = std::log(std::numeric_limits<T>::max());
+    EXPECT_TRUE(std::isfinite(fast_exp(std::nextafter(overflow, T{0}))));
+    EXPECT_EQ(fast_exp(overflow + T{0.0625}), infinity);
+    EXPECT_EQ(fast_exp(std::log(std::numeric_limits<T>::denorm_min()) + T{0.0625}),
+              std::numeric_limits<T>::denorm_min());
+}
+
+TYPED_TEST(VectorMath, ErfIsWithinTwoUlps) {
+    using T = TypeParam;
+    const RandomStream random(4, "erf");
+    double worst = 0;
+    for (std::uint64_t i = 0; i < 400000; ++i) {
+        const T x = static_cast<T>((10 * random.uniform(i) - 5) * (i % 2 == 0 ? 1 : 0.2));
+        worst = std::max(worst, ulps(fast_erf(x), std::erf(static_cast<long double>(x))));
+    }
+    EXPECT_LT(worst, 2);
+}
+
+TYPED_TEST(VectorMath, ErfAtTheEdges) {
+    using T = TypeParam;
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    EXPECT_EQ(fast_erf(T{0}), T{0});
+    EXPECT_EQ(fast_erf(infinity), T{1});
+    EXPECT_EQ(fast_erf(-infinity), T{-1});
+    EXPECT_EQ(fast_erf(T{7}), T{1});
+    EXPECT_TRUE(std::isnan(fast_erf(std::numeric_limits<T>::quiet_NaN())));
+}
+
+// Loops over elements are cut by the compiler into vector bodies and scalar rests; both must give the same bits.
+TYPED_TEST(VectorMath, ElementsDoNotDependOnTheirPlace) {
+    using T = TypeParam;
+    const RandomStream random(5, "place");
+    for (std::uint64_t trial = 0; trial < 50; ++trial) {
+        const T x = static_cast<T>(6 * random.uniform(trial) - 3);
+        for (std::size_t n = 1; n < 70; ++n) {
+            const std::vector<T> values(n, x);
+            std::vector<T> exps(n);
+            std::vector<T> erfs(n);
+            for (std::size_t i = 0; i < n; ++i) exps[i] = fast_exp(values[i]);
+            for (std::size_t i = 0; i < n; ++i) erfs[i] = fast_erf(values[i]);
+            EXPECT_EQ(exps, std::vector<T>(n, fast_exp(x)));
+            EXPECT_EQ(erfs, std::vector<T>(n, fast_erf(x)));
+        }
+    }
+}
+
+TYPED_TEST(VectorMath, RowReductionsAreRightAtEveryLength) {
+    using T = TypeParam;
+    const RandomStream random(6, "rows");
+    for (std::int64_t n = 0; n < 100; ++n) {
+        std::vector<T> a;
+        std::vector<T> b;
+        T most = -std::numeric_limits<T>::infinity();
+        long double total = 0;
+        long double products = 0;
+        for (std::int64_t i = 0; i < n; ++i) {
+            const auto index = static_cast<std::uint64_t>(1000 * n + 2 * i);
+            a.push_back(static_cast<T>(random.normal(index)));
+            b.push_back(static_cast<T>(random.normal(index + 1)));
+            most = std::max(most, a.back());
+            total += a.back();
+            products += static_cast<long double>(a.back()) * b.back();
+        }
+        const double tolerance = 100 * static_cast<double>(std::numeric_limits<T>::epsilon());
+        EXPECT_EQ(row_max(a.data(), n), most);
+        EXPECT_NEAR(row_sum(a.data(), n), static_cast<double>(total), tolerance);
+        EXPECT_NEAR(row_dot(a.data(), b.data(), n), static_cast<double>(products), tolerance);
+    }
+}
+
+// The same values at every alignment, by a plain loop over lanes that spells out the promised order.
+TYPED_TEST(VectorMath, RowReductionsDoNotDependOnAlignment) {
+    using T = TypeParam;
+    constexpr auto lanes = static_cast<std::size_t>(row_lanes<T>);
+    const RandomStream random(7, "alignment");
+    const std::size_t n = 77;
+    std::vector<T> memory(n + lanes);
+    std::vector<T> squares(lanes);
+    for (std::size_t i = 0; i < n; ++i) {
+        const T x = static_cast<T>(random.normal(i));
+        squares[i % lanes] += x * x;
+    }
+    for (std::size_t half = lanes / 2; half > 0; half /= 2) {
+        for (std::size_t l = 0; l < half; ++l) squares[l] += squares[l + half];
+    }
+    for (std::size_t offset = 0; offset < lanes; ++offset) {
+        T* x = memory.data() + offset;
+        for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<T>(random.normal(i));
+        EXPECT_EQ(row_dot(x, x, static_cast<std::int64_t>(n)), squares[0]) << "offset " << offset;
+    }
+}
+
+TEST(RowMax, PassesOverNaN) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> x(40, nan);
+    x[35] = -3;
+    EXPECT_EQ(row_max(x.data(), 40), -3);
+}
+
+}  // namespace
+}  // namespace headscope::kernels

@@ -1,0 +1,100 @@
+"""The model that headscope trains, written independently in PyTorch, and what a run left for it to read."""
+
+import math
+import tomllib
+
+import h5py
+import torch
+import torch.nn.functional as F
+
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+
+
+def read_config(run):
+    return tomllib.loads((run / "config.toml").read_text())
+
+
+def load_parameters(checkpoint):
+    """Weights by name, in f64, ready for backward."""
+    parameters = {}
+    with h5py.File(checkpoint, "r") as file:
+        for name, values in file["model"].items():
+            parameters[name] = torch.tensor(values[()], dtype=torch.float64, requires_grad=True)
+    return parameters
+
+
+def sinusoids(length, width):
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    even = torch.arange(0, width, 2, dtype=torch.float64)
+    angle = position / 10000 ** (even / width)
+    table = torch.zeros(length, width, dtype=torch.float64)
+    table[:, 0::2] = torch.sin(angle)
+    table[:, 1::2] = torch.cos(angle)[:, : width // 2]
+    return table
+
+
+class ReferenceModel:
+    """Functions of a dictionary of parameters; `config` is the run's resolved [model] table."""
+
+    def __init__(self, parameters, config):
+        self.p = parameters
+        self.config = config
+        self.records = []
+
+    def linear(self, x, name):
+        return F.linear(x, self.p[name + ".weight"], self.p.get(name + ".bias"))
+
+    def layer_norm(self, x, name):
+        return F.layer_norm(x, x.shape[-1:], self.p[name + ".weight"], self.p[name + ".bias"], 1e-5)
+
+    def attention(self, x, name):
+        heads = self.config["num_heads"]
+        B, T, _ = x.shape
+        q, k, v = (self.linear(x, f"{name}.W_{p}").view(B, T, heads, -1).transpose(1, 2) for p in "qkv")
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if self.config["causal"]:
+            scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf)
+        weights = scores.softmax(-1)
+        out = weights @ v
+        self.records.append({"q": q, "k": k, "v": v, "weights": weights, "head_out": out})
+        return self.linear(out.transpose(1, 2).reshape(B, T, -1), f"{name}.W_o")
+
+    def feed_forward(self, x, name):
+        hidden = ACTIVATIONS[self.config["activation"]](self.linear(x, name + ".linear1"))
+        return self.linear(hidden, name + ".linear2")
+
+    def block(self, x, name):
+        branches = [("norm1", self.attention, "attn")]
+        if self.config["d_ff"] > 0:
+            branches.append(("norm2", self.feed_forward, "ffn"))
+        for norm, branch, child in branches:
+            if self.config["norm"] == "pre":
+                x = x + branch(self.layer_norm(x, f"{name}.{norm}"), f"{name}.{child}")
+            elif self.config["norm"] == "post":
+                x = self.layer_norm(x + branch(x, f"{name}.{child}"), f"{name}.{norm}")
+            else:
+                x = x + branch(x, f"{name}.{child}")
+        return x
+
+    def logits(self, tokens):
+        self.records = []
+        T = tokens.shape[1]
+        x = self.p["embedding.weight"][tokens]
+        if self.config["position"] == "learned":
+            x = x + self.p["position.weight"][:T]
+        elif self.config["position"] == "sinusoidal":
+            x = x + sinusoids(T, x.shape[-1])
+        for layer in range(self.config["num_layers"]):
+            x = self.block(x, f"blocks.{layer}")
+        if self.config["norm"] == "pre":
+            x = self.layer_norm(x, "norm")
+        head = "embedding.weight" if self.config["tie_embeddings"] else "head.weight"
+        return x @ self.p[head].T
+
+
+def loss_of(logits, targets):
+    """Mean over scored targets; 0 when there is none."""
+    scored = targets >= 0
+    if not scored.any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits[scored], targets[scored])

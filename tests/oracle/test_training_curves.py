@@ -1,0 +1,99 @@
+"""Fifty steps of every optimizer against torch.optim on the same batches, from the same weights."""
+
+import math
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cli_tools import headscope, newest_checkpoint, write_config, write_tokens
+from reference_model import ReferenceModel, load_parameters, loss_of, read_config
+
+VOCAB, T, BATCH, STEPS = 13, 9, 4, 50
+BASE = ["model.d_model=20", "model.num_heads=3", "model.head_dim=6", "model.d_ff=24", "model.num_layers=2",
+        "model.init.scheme=pytorch", "model.init.embedding_std=0.5", "log.every=1", "eval.every=20"]
+COSINE = ["schedule.type=cosine", "schedule.warmup_steps=7", "schedule.final_ratio=0.1", "train.clip_norm=0.5"]
+
+CASES = {
+    "sgd": ["optimizer.type=sgd", "optimizer.lr=0.1"],
+    "sgd_momentum": ["optimizer.type=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9", *COSINE],
+    "sgd_nesterov_decay": ["optimizer.type=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.8",
+                           "optimizer.nesterov=true", "optimizer.weight_decay=0.01", "schedule.warmup_steps=5"],
+    "adam": ["optimizer.type=adam", "optimizer.lr=1e-3"],
+    "adam_decay_cosine": ["optimizer.type=adam", "optimizer.lr=3e-3", "optimizer.weight_decay=0.01",
+                          "optimizer.beta1=0.8", "optimizer.beta2=0.98", "optimizer.eps=1e-6", *COSINE],
+    "adamw": ["optimizer.type=adamw", "optimizer.lr=2e-3", "optimizer.weight_decay=0.1", *COSINE,
+              "model.tie_embeddings=true"],
+}
+
+
+def make_optimizer(parameters, settings):
+    common = {"lr": settings["lr"], "weight_decay": settings["weight_decay"]}
+    if settings["type"] == "sgd":
+        return torch.optim.SGD(parameters, momentum=settings["momentum"], nesterov=settings["nesterov"], **common)
+    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings["type"]]
+    return cls(parameters, betas=(settings["beta1"], settings["beta2"]), eps=settings["eps"], **common)
+
+
+def schedule_factor(settings, step, steps):
+    warmup = min(1.0, (step + 1) / settings["warmup_steps"]) if settings["warmup_steps"] else 1.0
+    if settings["type"] == "constant":
+        return warmup
+    final = settings["final_ratio"]
+    return warmup * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def train_in_pytorch(parameters, config, inputs, targets, steps):
+    model = ReferenceModel(parameters, config["model"])
+    optimizer = make_optimizer(parameters.values(), config["optimizer"])
+    curves = {"loss": [], "lr": [], "grad_norm": []}
+    for step in range(steps):
+        lr = config["optimizer"]["lr"] * schedule_factor(config["schedule"], step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss = loss_of(model.logits(inputs[step % len(inputs)]), targets[step % len(inputs)])
+        loss.backward()
+        clip = config["train"]["clip_norm"] or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), clip)
+        optimizer.step()
+        for name, value in (("loss", loss.item()), ("lr", lr), ("grad_norm", norm.item())):
+            curves[name].append(value)
+    return curves
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_pytorch(case, tmp_path):
+    inputs, targets = map(torch.tensor, write_tokens(tmp_path / "train.h5", 6, BATCH, T, VOCAB, seed=3))
+    held_inputs, held_targets = map(torch.tensor, write_tokens(tmp_path / "held.h5", 2, BATCH, T, VOCAB, seed=4))
+    config_file = write_config(tmp_path / "c.toml", tmp_path / "train.h5", VOCAB, T, tmp_path / "held.h5")
+    overrides = [*BASE, *CASES[case]]
+    headscope("run", config_file, *overrides, "train.steps=0", "--out", tmp_path / "start")
+    headscope("run", config_file, *overrides, f"train.steps={STEPS}", "--out", tmp_path / "run")
+
+    parameters = load_parameters(newest_checkpoint(tmp_path / "start"))
+    config = read_config(tmp_path / "run")
+    curves = train_in_pytorch(parameters, config, inputs, targets, STEPS)
+    with h5py.File(tmp_path / "run" / "log.h5") as log:
+        assert log["train/step"][()].tolist() == list(range(STEPS))
+        for name, truth in curves.items():
+            np.testing.assert_allclose(log[f"train/{name}"][()], truth, rtol=2e-5, err_msg=name)
+        assert log["train/tokens_seen"][()].tolist() == [BATCH * T * (step + 1) for step in range(STEPS)]
+        assert log["eval/step"][()].tolist() == [0, 20, 40, STEPS]
+        final_eval = log["eval/loss"][-1], log["eval/accuracy"][-1]
+
+    logits = ReferenceModel(parameters, config["model"]).logits(held_inputs.flatten(0, 1))
+    held = held_targets.flatten(0, 1)
+    np.testing.assert_allclose(final_eval[0], loss_of(logits, held).item(), rtol=2e-5)
+    scored = held >= 0
+    right = (logits.argmax(-1) == held)[scored].double().mean().item()
+    np.testing.assert_allclose(final_eval[1], right, rtol=1e-12)
+
+    trained = load_parameters(newest_checkpoint(tmp_path / "run"))
+    for name, truth in parameters.items():
+        # The keys' bias has gradient zero by the softmax; Adam turns the rounding of it into steps.
+        if name.endswith("W_k.bias"):
+            continue
+        error = (trained[name] - truth).norm() / truth.norm()
+        assert error < 1e-4, f"{name}: relative error {error}"
