@@ -18,8 +18,8 @@ using Gradients = std::vector<std::vector<double>>;
 
 constexpr double law_tolerance = 1e-10;  // of the laws that hold but for rounding
 
-Tensor random_like(const Tensor& output, std::uint64_t seed, const std::string& name) {
-    const RandomStream random(seed, "gradcheck/" + name);
+Tensor random_like(const Tensor& output, std::uint64_t seed, const char* stream, std::uint64_t number) {
+    const RandomStream random(seed, stream, number);
     Tensor result = Tensor::empty(output.shape(), DType::f64);
     for (std::int64_t i = 0; i < result.numel(); ++i)
         result.data<double>()[i] = random.normal(static_cast<std::uint64_t>(i));
@@ -88,8 +88,8 @@ public:
                 throw Error("gradcheck: output " + std::to_string(i) + " is " +
                             std::string(name_of(outputs[i].dtype())) + " " + outputs[i].shape().str() +
                             ", it must be float64");
-            g1.push_back(used ? random_like(outputs[i], options_.seed, "a" + std::to_string(i)) : Tensor{});
-            g2.push_back(used ? random_like(outputs[i], options_.seed, "b" + std::to_string(i)) : Tensor{});
+            g1.push_back(used ? random_like(outputs[i], options_.seed, "gradcheck/first", i) : Tensor{});
+            g2.push_back(used ? random_like(outputs[i], options_.seed, "gradcheck/second", i) : Tensor{});
             mixed.push_back(used ? g1.back() * 2 + g2.back() * 3 : Tensor{});
         }
         const Tensor loss = weighted_sum(outputs, g1);

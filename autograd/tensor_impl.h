@@ -1,4 +1,4 @@
-// What stands behind a Tensor handle. For the sources of autograd/ only.
+// What stands behind a Tensor handle. For sources, never for public headers.
 #pragma once
 
 #include <cstddef>

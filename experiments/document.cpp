@@ -118,9 +118,22 @@ std::string trimmed(std::string_view text) {
     return std::string(text.substr(first, text.find_last_not_of(" \t") - first + 1));
 }
 
+// The library walks a tree of tables by recursion, and has no bound on the parts of a key: "a.a.a.a..." would overflow
+// the stack.
+bool has_endless_key(std::string_view text) {
+    constexpr int longest = 100;
+    int dots = 0;
+    for (std::size_t i = 1; i < text.size(); ++i) {
+        if (text[i] == '\n' || text[i] == '=' || text[i] == ',' || text[i] == '#') dots = 0;
+        else if (text[i] == '.' && text[i - 1] != '.' && ++dots > longest) return true;
+    }
+    return false;
+}
+
 // "a.b.'c d'" -> {a, b, c d}: what TOML makes of it; empty when it is not a key.
 std::vector<std::string> split_key(const std::string& key) {
     std::vector<std::string> parts;
+    if (has_endless_key(key)) return parts;
     try {
         const toml::table document = toml::parse(key + " = 0");
         for (const toml::table* table = &document; table != nullptr;) {
@@ -150,6 +163,7 @@ Value parse_value(const std::string& raw, const Place& place) {
     Value value;
     std::string error;
     try {
+        if (has_endless_key(raw)) throw toml::parse_error("a key of more than 100 parts", toml::source_position{});
         const toml::table document = toml::parse("value = " + raw);
         const toml::node* node = document.size() == 1 ? document.get("value") : nullptr;
         if (node != nullptr) value = convert(*node, {});
@@ -176,6 +190,10 @@ Value parse_value(const std::string& raw, const Place& place) {
 }  // namespace
 
 Value parse_document(const std::string& text, const std::string& path, Problems& problems) {
+    if (has_endless_key(text)) {
+        problems.add({0, 1, 1, path}, "not a config: it has a key of more than 100 parts");
+        return {};
+    }
     try {
         Value root = convert(toml::parse(text), path);
         root.place = root.key_place = {0, 1, 1, path + ":1:1"};

@@ -15,18 +15,31 @@ CLOCK_DATASETS = {"elapsed", "time", "tokens_per_second", "peak_memory"}
 CLOCK_GROUPS = ("events/", "config/")
 
 
+def command(arguments):
+    """The whole command line. Of several key=value with one key only the last is kept, so that a test can build on a
+    list of overrides and change one of them; the binary itself refuses a key given twice."""
+    arguments = [str(argument) for argument in arguments]
+    last = {argument.split("=")[0]: argument for argument in arguments if is_override(argument)}
+    kept = [a for a in arguments if not is_override(a) or last[a.split("=")[0]] is a]
+    return [BINARY, *kept]
+
+
+def is_override(argument):
+    return "=" in argument and not argument.startswith("-")
+
+
 def headscope(*arguments, cwd=None, expect=0, **options):
     """Runs the binary to its end and checks the exit code (None: any)."""
-    result = subprocess.run(
-        [BINARY, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, **options)
-    assert expect is None or result.returncode == expect, f"exit {result.returncode}, not {expect}\n{result.stdout}\n{result.stderr}"
+    result = subprocess.run(command(arguments), cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+    right = expect is None or result.returncode == expect
+    assert right, f"exit {result.returncode}, not {expect}\n{result.stdout}\n{result.stderr}"
     return result
 
 
 def start(*arguments, cwd=None):
     """Starts the binary and returns the process."""
     return subprocess.Popen(
-        [BINARY, *map(str, arguments)], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command(arguments), cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def write_tokens(path, batches, batch_size, seq_len, vocab_size, seed=0, unscored=0.2):

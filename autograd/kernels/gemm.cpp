@@ -27,11 +27,48 @@ template <class T>
 constexpr int tile_cols = 2 * Simd<T>::lanes;
 
 // Blocks of C that one task computes: a multiple of the tile, small enough for both packed operands to stay in L2.
-constexpr std::int64_t block_rows = 12 * tile_rows;
+constexpr std::int64_t block_rows = 24 * tile_rows;
 constexpr std::int64_t block_cols = 512;
 constexpr std::int64_t inner = gemm_inner_block;
+constexpr std::int64_t slack = 16;  // elements behind packed panels that packing may write
 
 std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// Turns the square block of rows r[0 .. lanes) on its diagonal. Each round swaps the off-diagonal quarters of all
+/// squares of side 2 * step.
+template <class T, int step>
+void transpose_round(typename Simd<T>::Vector* r) {
+    using S = Simd<T>;
+    for (int i = 0; i < S::lanes; ++i) {
+        if ((i & step) != 0) continue;
+        const auto top = r[i];
+        const auto bottom = r[i + step];
+        r[i] = S::template merge<step>(top, bottom);
+        r[i + step] = S::template merge_upper<step>(top, bottom);
+    }
+    if constexpr (2 * step < S::lanes) transpose_round<T, 2 * step>(r);
+}
+
+/// Packs rows that are contiguous along k: `used` rows, j_stride apart, become columns of a panel `width` wide. A store
+/// may write past its row of the panel; the next row, or the slack behind the last panel, takes it.
+template <class T, int width>
+void pack_transposed(const T* source, std::int64_t j_stride, std::int64_t k, std::int64_t used, T* packed) {
+    using S = Simd<T>;
+    std::int64_t p = 0;
+    for (; p + S::lanes <= k; p += S::lanes) {
+        typename S::Vector rows[(width + S::lanes - 1) / S::lanes][S::lanes];
+        for (int j = 0; j < width; j += S::lanes) {
+            auto* square = rows[j / S::lanes];
+            for (int i = 0; i < S::lanes; ++i)
+                square[i] = j + i < used ? S::load(source + (j + i) * j_stride + p) : typename S::Vector{};
+            transpose_round<T, 1>(square);
+        }
+        for (int i = 0; i < S::lanes; ++i)
+            for (int j = 0; j < width; j += S::lanes) S::store(packed + (p + i) * width + j, rows[j / S::lanes][i]);
+    }
+    for (; p < k; ++p)
+        for (std::int64_t j = 0; j < width; ++j) packed[p * width + j] = j < used ? source[p + j * j_stride] : T{};
+}
 
 /// Packs the k x (at most `width`) panels of a matrix whose panel axis has `count` entries.
 /// Element (k, j) of the source is source[k * k_stride + j * j_stride].
@@ -40,19 +77,11 @@ void pack(const T* source, std::int64_t k_stride, std::int64_t j_stride, std::in
           T* packed) {
     for (std::int64_t first = 0; first < count; first += width, packed += k * width, source += width * j_stride) {
         const std::int64_t used = std::min<std::int64_t>(width, count - first);
-        if (used == width && j_stride == 1) {
+        if (k_stride == 1) {
+            pack_transposed<T, width>(source, j_stride, k, used, packed);
+        } else if (used == width && j_stride == 1) {
             for (std::int64_t p = 0; p < k; ++p)
                 std::memcpy(packed + p * width, source + p * k_stride, width * sizeof(T));
-        } else if (used == width && k_stride == 1) {
-            // Rows of the source are contiguous along k: read runs of eight of each, so that every line is used whole.
-            std::int64_t p = 0;
-            for (; p + 8 <= k; p += 8)
-                for (int j = 0; j < width; ++j) {
-                    const T* run = source + j * j_stride + p;
-                    for (int i = 0; i < 8; ++i) packed[(p + i) * width + j] = run[i];
-                }
-            for (; p < k; ++p)
-                for (int j = 0; j < width; ++j) packed[p * width + j] = source[p + j * j_stride];
         } else {
             for (std::int64_t p = 0; p < k; ++p) {
                 T* row = packed + p * width;
@@ -122,8 +151,8 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<T
                     std::int64_t ldc, bool accumulate) {
     const std::int64_t depth = std::min(k, inner);
     const std::int64_t a_size = round_up(m, tile_rows) * depth;
-    const std::int64_t a_room = round_up(a_size, 16);
-    T* const packed_a = panel_memory<T>(static_cast<std::size_t>(a_room + round_up(n, tile_cols<T>) * depth));
+    const std::int64_t a_room = round_up(a_size + slack, slack);
+    T* const packed_a = panel_memory<T>(static_cast<std::size_t>(a_room + round_up(n, tile_cols<T>) * depth + slack));
     T* const packed_b = packed_a + a_room;
     for (std::int64_t p = 0; p < k; p += inner) {
         const std::int64_t kc = std::min(inner, k - p);

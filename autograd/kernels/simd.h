@@ -1,8 +1,8 @@
-// The widest vector registers that the build allows, behind three operations. For kernel sources only.
+// The widest vector registers that the build allows, behind a few operations. For kernel sources only.
 #pragma once
 
 #include <cmath>
-#include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -21,13 +21,21 @@ struct Simd {
     static constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
     using Vector __attribute__((vector_size(vector_bytes))) = T;
 
-    static Vector load(const T* from) {
-        Vector v;
-        std::memcpy(&v, from, sizeof v);
-        return v;
-    }
-    static void store(T* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+    /// From and to memory of any alignment.
+    static Vector load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
+    static void store(T* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
     static Vector broadcast(T value) { return value - Vector{}; }  // x - 0 keeps every bit of x, -0 too
+
+    /// Lanes l of a where bit `step` of l is 0, else lanes l - step of b.
+    template <int step>
+    static Vector merge(Vector a, Vector b) {
+        return shuffle(a, b, [](int l) { return (l & step) == 0 ? l : lanes + l - step; });
+    }
+    /// Lanes l + step of a where bit `step` of l is 0, else lanes l of b.
+    template <int step>
+    static Vector merge_upper(Vector a, Vector b) {
+        return shuffle(a, b, [](int l) { return (l & step) == 0 ? l + step : lanes + l; });
+    }
 
     /// a * b + c, rounded once, on every machine.
     static Vector fma(Vector a, Vector b, Vector c) {
@@ -41,6 +49,16 @@ struct Simd {
         for (int i = 0; i < lanes; ++i) c[i] = std::fma(a[i], b[i], c[i]);
         return c;
 #endif
+    }
+
+private:
+    using Unaligned __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias)) = T;
+
+    /// Lane l of the result is lane From{}(l) of a and b, b's numbered after a's.
+    template <class From>
+    static Vector shuffle(Vector a, Vector b, From) {
+        return [&]<int... l>(std::integer_sequence<int, l...>) { return __builtin_shufflevector(a, b, From{}(l)...); }
+        (std::make_integer_sequence<int, lanes>{});
     }
 };
 

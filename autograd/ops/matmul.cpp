@@ -48,7 +48,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 
     const Shape batch_a = batch_of(sa);
     const Shape batch_b = batch_of(sb);
-    const Shape batch = broadcast_shapes(batch_a, batch_b, "matmul");
+    Shape batch;
+    try {
+        batch = broadcast_shapes(batch_a, batch_b, "matmul");
+    } catch (const Error&) {  // it knows the leading axes alone
+        complain("the leading axes do not broadcast");
+    }
     std::array<std::int64_t, Shape::max_rank> sizes{};
     std::copy(batch.begin(), batch.end(), sizes.begin());
     sizes[static_cast<std::size_t>(batch.rank())] = m;

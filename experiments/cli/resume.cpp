@@ -16,12 +16,15 @@ namespace headscope::cli {
 
 namespace {
 
+/// Is the checkpoint of the last step there and whole? Throws IoError when there are checkpoints and none is whole.
 bool is_finished(const RunPaths& paths, std::int64_t steps) {
-    const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
-    if (checkpoints.empty() || checkpoints.back() != steps) return false;
     std::vector<std::string> passed_over;
     const std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
-    return newest && newest->step == steps;
+    if (newest) return newest->step == steps && passed_over.empty();
+    if (!passed_over.empty())
+        throw IoError(fmt::format("resume: no checkpoint of {} is whole; remove {} to start from step 0 again\n{}",
+                                  paths.folder, paths.checkpoints, fmt::join(passed_over, "\n")));
+    return false;
 }
 
 }  // namespace

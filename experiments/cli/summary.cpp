@@ -1,11 +1,14 @@
 #include "experiments/cli/summary.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
 
+#include "experiments/checkpoint.h"
 #include "experiments/errors.h"
 #include "experiments/hdf5.h"
+#include "experiments/log_seal.h"
 #include "experiments/run_folder.h"
 
 namespace headscope::cli {
@@ -109,12 +112,7 @@ RunSummary read_summary(const std::string& run) {
     if (!std::filesystem::is_directory(run)) throw UsageError("inspect: there is no run folder " + run);
     if (!std::filesystem::exists(paths.log))
         throw UsageError("inspect: " + run + " has no log.h5 (yet); name the folder of a run");
-    const hdf5::File log = hdf5::File::open(paths.log);
-    if (!log.has_attribute("/", "schema_name") || log.text_attribute("/", "schema_name") != "headscope.log")
-        throw IoError("inspect: " + paths.log + " is not a headscope log");
-    if (log.text_attribute("/", "schema_version").rfind("1.", 0) != 0)
-        throw IoError("inspect: " + paths.log + " has schema version " + log.text_attribute("/", "schema_version") +
-                      "; this headscope reads 1.x");
+    const hdf5::File log = open_log(paths.log);
 
     RunSummary summary;
     summary.run = run;
@@ -126,7 +124,8 @@ RunSummary read_summary(const std::string& run) {
     summary.eval_step = last_step(log, "/eval/step");
     summary.eval_loss = last_number(log, "/eval/loss");
     summary.eval_accuracy = last_number(log, "/eval/accuracy");
-    summary.step = std::max({summary.train_step, summary.eval_step, std::int64_t{0}});
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
+    summary.step = std::max({summary.train_step, summary.eval_step, checkpoints.empty() ? 0 : checkpoints.back()});
     if (log.has_group("/task/floors"))
         for (const std::string& name : log.children("/task/floors"))
             summary.floors.push_back({name, log.read<double>("/task/floors/" + name).at(0)});

@@ -25,9 +25,12 @@ TEST(Tensor, Makes) {
     EXPECT_EQ(zeros.numel(), 6);
     EXPECT_EQ(zeros.dtype(), DType::f64);
     for (const double value : zeros.values<double>()) EXPECT_EQ(value, 0);
-    for (const float value : Tensor::full({5}, 2.5).values<float>()) EXPECT_EQ(value, 2.5F);
-    for (const std::int64_t value : Tensor::full({5}, -3, DType::i64).values<std::int64_t>()) EXPECT_EQ(value, -3);
-    for (const std::uint8_t value : Tensor::full({5}, 7, DType::boolean).values<std::uint8_t>()) EXPECT_EQ(value, 1);
+    const Tensor halves = Tensor::full({5}, 2.5);
+    for (const float value : halves.values<float>()) EXPECT_EQ(value, 2.5F);
+    const Tensor numbers = Tensor::full({5}, -3, DType::i64);
+    for (const std::int64_t value : numbers.values<std::int64_t>()) EXPECT_EQ(value, -3);
+    const Tensor truths = Tensor::full({5}, 7, DType::boolean);
+    for (const std::uint8_t value : truths.values<std::uint8_t>()) EXPECT_EQ(value, 1);
     EXPECT_EQ(Tensor::empty({4, 0}).numel(), 0);
     EXPECT_EQ(Tensor::full({}, 3).item(), 3);
 }

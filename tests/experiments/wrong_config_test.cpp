@@ -189,6 +189,15 @@ TEST(Overrides, WrongOnesAreRefusedLikeTheFile) {
               "command line: seed=2: the key is set twice, also by \"command line: seed=1\"");
 }
 
+TEST(Config, AnEndlessKeyIsRefused) {
+    std::string key = "a";
+    for (int i = 0; i < 100000; ++i) key += ".a";
+    EXPECT_EQ(error_of(key + " = 1"), "run.toml: not a config: it has a key of more than 100 parts");
+    EXPECT_NE(error_of(minimal, {key + "=1"}).find("what stands before = is not a key"), std::string::npos);
+    EXPECT_NE(error_of(minimal, {"name={" + key + "=1}"}).find("name is longer than 200 bytes"), std::string::npos);
+    EXPECT_EQ(error_of(minimal + "# " + std::string(300, '.')), "no error");
+}
+
 TEST(Nearest, FindsTyposAndSaysNothingOtherwise) {
     const std::vector<std::string> known{"warmup_steps", "final_ratio", "type"};
     EXPECT_EQ(nearest("warmup_step", known), "warmup_steps");

@@ -72,7 +72,6 @@ WRONG_CONFIGS = [
     ("task.type=token", "tokens"),
     ("task.vocab_size=3", "inputs"),  # smaller than the tokens in the file
     ("task.seq_len=5", "seq_len"),
-    ("task.path=", "path"),
     ("seed=x", "seed"),
     ("name=a/b", "name"),
     ("model.d_model=1000000000", "memory"),
@@ -191,14 +190,14 @@ def test_tokens_outside_the_file(folder):
         file["targets"] = grid()
     before = contents(folder)
     result = headscope("run", "c.toml", *SMALL, cwd=folder, expect=None)
-    assert result.returncode in (2, 74) and "inputs" in result.stderr
+    assert result.returncode in (2, 74) and "train.h5" in result.stderr
     with h5py.File(folder / "other.h5", "w") as file:
         file["inputs"] = grid()
     with h5py.File(folder / "train.h5", "w") as file:
         file["inputs"] = h5py.ExternalLink("other.h5", "/inputs")
         file["targets"] = grid()
     result = headscope("run", "c.toml", *SMALL, cwd=folder, expect=None)
-    assert result.returncode in (2, 74) and "inputs" in result.stderr
+    assert result.returncode in (2, 74) and "train.h5" in result.stderr
     assert not (folder / "runs").exists() and len(contents(folder)) == len(before) + 1
 
 
@@ -241,9 +240,9 @@ def test_full_disk(folder):
 
 def test_full_disk_later_leaves_a_run_that_resumes(folder):
     """The log outgrows the disk after the first checkpoint: nothing good is lost."""
-    overrides = [*SMALL, "train.steps=4000", "log.every=1", "checkpoint.every=50"]
+    overrides = [*SMALL, "train.steps=400", "log.every=1", "checkpoint.every=50"]
     headscope("run", "c.toml", *overrides, "train.steps=50", "--out", "probe", cwd=folder)
-    room = (folder / "probe" / "log.h5").stat().st_size + 20000
+    room = (folder / "probe" / "log.h5").stat().st_size + 2000
     result = headscope("run", "c.toml", *overrides, "--out", "run", cwd=folder, expect=74,
                        preexec_fn=small_files(room))
     assert "log.h5" in result.stderr

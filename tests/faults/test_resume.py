@@ -12,7 +12,7 @@ import pytest
 from cli_tools import (assert_same_runs, headscope, newest_checkpoint, read_datasets, reproducible, start,
                        write_config, write_tokens)
 
-VOCAB, T, STEPS = 9, 12, 1500
+VOCAB, T, STEPS = 9, 12, 800
 OVERRIDES = ["model.d_model=18", "model.num_heads=3", "model.d_ff=12", "model.dropout=0.1", "optimizer.lr=0.01",
              "schedule.type=cosine", "schedule.warmup_steps=20", "train.clip_norm=1", f"train.steps={STEPS}",
              "checkpoint.every=100", "eval.every=150", "log.every=7", "log.probes.grad_norm=10",

@@ -32,7 +32,7 @@ CASES = {
     "wide_heads": ["model.head_dim=7"],
     "narrow_heads": ["model.head_dim=1"],
     "one_head": ["model.num_heads=1", "model.num_layers=1"],
-    "odd_sizes": ["model.d_model=13", "model.head_dim=5", "model.d_ff=9", "model.position=sinusoidal"],
+    "odd_sizes": ["model.d_model=13", "model.head_dim=5", "model.d_ff=9"],
     "no_position": ["model.position=none"],
     "relu": ["model.activation=relu"],
     "silu": ["model.activation=silu"],
@@ -57,7 +57,8 @@ def assert_close(ours, truth, what, scale=0.0):
     truth = truth.detach().numpy()
     assert ours.shape == truth.shape, what
     error = np.linalg.norm(ours.astype(np.float64) - truth)
-    assert error <= TOLERANCE * max(np.linalg.norm(truth), scale), f"{what}: off by {error}, norm {np.linalg.norm(truth)}"
+    norm = np.linalg.norm(truth)
+    assert error <= TOLERANCE * max(norm, scale), f"{what}: off by {error}, norm {norm}"
 
 
 @pytest.mark.parametrize("case", CASES)
