@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "experiments/log.h"
-#include "experiments/task.h"
+#include "experiments/storage/log.h"
+#include "experiments/tasks/task.h"
 #include "nn/transformer.h"
 
 namespace headscope {

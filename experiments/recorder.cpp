@@ -8,7 +8,7 @@
 #include "autograd/graph.h"
 #include "autograd/parallel.h"
 #include "experiments/environment.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/run_folder.h"
 #include "optim/clip.h"
 
 namespace headscope {

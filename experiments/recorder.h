@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "experiments/evaluation.h"
-#include "experiments/log.h"
-#include "experiments/probe.h"
+#include "experiments/probes/probe.h"
+#include "experiments/storage/log.h"
 
 namespace headscope {
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "nn/transformer.h"
 
 namespace headscope {

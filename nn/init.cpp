@@ -1,13 +1,6 @@
 #include "nn/init.h"
 
-// GCC 12 takes the undefined operands of its own AVX-512 intrinsics for a mistake of their users.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #include <Eigen/QR>
-#pragma GCC diagnostic pop
 #include <algorithm>
 #include <cmath>
 

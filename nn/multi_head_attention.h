@@ -9,18 +9,18 @@
 namespace headscope::nn {
 
 struct AttentionModuleOptions {
-    std::int64_t head_dim = 0;   ///< d_k = d_v; 0 means d_model / num_heads, which must then divide
-    bool bias = true;            ///< biases of W_q, W_k, W_v, W_o
-    double dropout = 0;          ///< on the weights, in training mode
-    std::string name = "attn";   ///< path of the module: names its dropout stream
-    bool fused = true;           ///< false: the unfused twin, for tests
+    std::int64_t head_dim = 0;  ///< d_k = d_v; 0 means d_model / num_heads, which must then divide
+    bool bias = true;           ///< biases of W_q, W_k, W_v, W_o
+    double dropout = 0;         ///< on the weights, in training mode
+    std::string name = "attn";  ///< path of the module: names its dropout stream
+    bool fused = true;          ///< false: the unfused twin, for tests
 };
 
 /// What a forward pass leaves for whoever watches; all outside the graph.
 struct AttentionRecord {
-    Tensor q, k, v;    ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]
-    Tensor weights;    ///< [B, H, Tq, Tk], before dropout
-    Tensor head_out;   ///< [B, Tq, H*d_v], before W_o
+    Tensor q, k, v;   ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]
+    Tensor weights;   ///< [B, H, Tq, Tk], before dropout
+    Tensor head_out;  ///< [B, Tq, H*d_v], before W_o
 };
 
 /// Children W_q, W_k, W_v [H*d_k, d_model] and W_o [d_model, H*d_k]. Head h owns rows [h*d_k, (h+1)*d_k) of W_q, W_k,

@@ -41,9 +41,9 @@ private:
 struct AttentionOptions {
     std::int64_t num_heads = 1;
     Mask mask = {};
-    double dropout = 0;                       ///< probability, on P; 0 = off
-    const RandomStream* random = nullptr;     ///< needed when dropout > 0; index of an element = its place in [B,H,Tq,Tk]
-    bool need_weights = false;                ///< also return P
+    double dropout = 0;                    ///< probability, on P; 0 = off
+    const RandomStream* random = nullptr;  ///< needed when dropout > 0; index of an element = its place in [B,H,Tq,Tk]
+    bool need_weights = false;             ///< also return P
 };
 
 struct AttentionResult {

@@ -5,9 +5,9 @@
 #include <cstdio>
 
 #include "experiments/cli/verbs.h"
-#include "experiments/config.h"
-#include "experiments/dimension_walk.h"
-#include "experiments/memory.h"
+#include "experiments/config/config.h"
+#include "experiments/config/dimension_walk.h"
+#include "experiments/config/memory.h"
 
 namespace headscope::cli {
 

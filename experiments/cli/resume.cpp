@@ -4,12 +4,12 @@
 #include <optional>
 #include <span>
 
-#include "experiments/checkpoint.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "experiments/errors.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/run_folder.h"
 #include "experiments/training.h"
 
 namespace headscope::cli {

@@ -5,7 +5,7 @@
 
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/run_folder.h"
 #include "experiments/training.h"
 
 namespace headscope::cli {

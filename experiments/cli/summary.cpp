@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <limits>
 
-#include "experiments/checkpoint.h"
 #include "experiments/errors.h"
-#include "experiments/hdf5.h"
-#include "experiments/log_seal.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope::cli {
 

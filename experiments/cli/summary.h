@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/task.h"
+#include "experiments/tasks/task.h"
 
 namespace headscope::cli {
 

@@ -6,13 +6,13 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops.h"
-#include "experiments/checkpoint.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "experiments/errors.h"
-#include "experiments/hdf5.h"
-#include "experiments/run_folder.h"
-#include "experiments/token_file.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/run_folder.h"
+#include "experiments/tasks/token_file.h"
 
 namespace headscope::cli {
 

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "autograd/parallel.h"
-#include "experiments/probe.h"
+#include "experiments/probes/probe.h"
 
 namespace headscope {
 

@@ -8,7 +8,7 @@
 #include <array>
 #include <cmath>
 
-#include "experiments/probe.h"
+#include "experiments/probes/probe.h"
 
 namespace headscope {
 

@@ -25,7 +25,7 @@
 #include <utility>
 
 #include "autograd/random.h"
-#include "experiments/task.h"
+#include "experiments/tasks/task.h"
 
 namespace headscope {
 

@@ -20,11 +20,11 @@
 #include <utility>
 
 #include "autograd/random.h"
-#include "experiments/bigram.h"
 #include "experiments/errors.h"
-#include "experiments/run_folder.h"
-#include "experiments/task.h"
-#include "experiments/utf8.h"
+#include "experiments/storage/run_folder.h"
+#include "experiments/tasks/bigram.h"
+#include "experiments/tasks/task.h"
+#include "experiments/tasks/utf8.h"
 
 namespace headscope {
 

@@ -5,8 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "experiments/task.h"
-#include "experiments/token_file.h"
+#include "experiments/tasks/task.h"
+#include "experiments/tasks/token_file.h"
 
 namespace headscope {
 

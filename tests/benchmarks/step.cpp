@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
     Tensor targets = Tensor::empty({batch, options.max_len}, DType::i64);
     for (std::int64_t i = 0; i < inputs.numel(); ++i) {
         const auto vocab = static_cast<std::uint64_t>(options.vocab_size);
-        inputs.data<std::int64_t>()[i] = static_cast<std::int64_t>(random.below(vocab, static_cast<std::uint64_t>(2 * i)));
+        inputs.data<std::int64_t>()[i] =
+            static_cast<std::int64_t>(random.below(vocab, static_cast<std::uint64_t>(2 * i)));
         targets.data<std::int64_t>()[i] =
             static_cast<std::int64_t>(random.below(vocab, static_cast<std::uint64_t>(2 * i + 1)));
     }

@@ -4,7 +4,7 @@
 #include <fstream>
 
 #include "experiments/cli/verbs.h"
-#include "experiments/dimension_walk.h"
+#include "experiments/config/dimension_walk.h"
 #include "experiments/errors.h"
 
 namespace headscope {

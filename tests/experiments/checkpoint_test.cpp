@@ -1,4 +1,4 @@
-#include "experiments/checkpoint.h"
+#include "experiments/storage/checkpoint.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,8 +9,8 @@
 #include <functional>
 
 #include "experiments/errors.h"
-#include "experiments/hdf5.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 namespace {

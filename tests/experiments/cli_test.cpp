@@ -15,9 +15,9 @@
 #include "experiments/cli/progress.h"
 #include "experiments/cli/summary.h"
 #include "experiments/errors.h"
-#include "experiments/log.h"
-#include "experiments/probe.h"
-#include "experiments/run_folder.h"
+#include "experiments/probes/probe.h"
+#include "experiments/storage/log.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <fstream>
 #include <random>
 
-#include "experiments/config_sections.h"
-#include "experiments/memory.h"
+#include "experiments/config/memory.h"
+#include "experiments/config/sections.h"
 #include "tests/experiments/toy_task.h"
 
 namespace headscope {

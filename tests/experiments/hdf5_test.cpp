@@ -1,4 +1,4 @@
-#include "experiments/hdf5.h"
+#include "experiments/storage/hdf5.h"
 
 #include <gtest/gtest.h>
 #include <hdf5.h>
@@ -8,7 +8,7 @@
 #include <functional>
 
 #include "experiments/errors.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 namespace {

@@ -1,4 +1,4 @@
-#include "experiments/log.h"
+#include "experiments/storage/log.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,8 +12,8 @@
 #include <random>
 
 #include "experiments/errors.h"
-#include "experiments/hdf5.h"
-#include "experiments/run_folder.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 namespace {

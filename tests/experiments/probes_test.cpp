@@ -7,7 +7,7 @@
 
 #include "autograd/random.h"
 #include "experiments/errors.h"
-#include "experiments/probe.h"
+#include "experiments/probes/probe.h"
 
 namespace headscope {
 namespace {

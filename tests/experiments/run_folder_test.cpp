@@ -1,4 +1,4 @@
-#include "experiments/run_folder.h"
+#include "experiments/storage/run_folder.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -14,7 +14,7 @@
 #include <variant>
 #include <vector>
 
-#include "experiments/task.h"
+#include "experiments/tasks/task.h"
 
 namespace headscope {
 

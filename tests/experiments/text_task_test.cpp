@@ -2,9 +2,9 @@
 #include <numeric>
 #include <set>
 
-#include "experiments/bigram.h"
 #include "experiments/errors.h"
-#include "experiments/utf8.h"
+#include "experiments/tasks/bigram.h"
+#include "experiments/tasks/utf8.h"
 #include "tests/experiments/task_helpers.h"
 
 namespace headscope {

@@ -1,7 +1,7 @@
 // Configs that must be refused: the whole message, with its place.
 #include <gtest/gtest.h>
 
-#include "experiments/nearest.h"
+#include "experiments/config/nearest.h"
 #include "tests/experiments/toy_task.h"
 
 namespace headscope {

@@ -294,7 +294,7 @@ def test_inspect_refuses_what_is_no_log(run):
     refuse(run, "inspect", "run", says="log.h5")
     with h5py.File(run / "run" / "log.h5", "w") as file:
         file["x"] = 1
-    refuse(run, "inspect", "run", code=74, says="not a headscope log")
+    refuse(run, "inspect", "run", code=74, says=["log.h5", "not a log"])
 
 
 def test_inspect_fits_a_terminal(run):

@@ -38,6 +38,7 @@ CASES = {
     "silu": ["model.activation=silu"],
     "long_position_table": ["model.max_len=10"],
     "three_layers": ["model.num_layers=3", "model.bias=false", "model.norm=post", "model.tie_embeddings=true"],
+    "small_embeddings": ["model.init.embedding_std=0.01", "train.steps=0"],  # where eps of the norms counts
     "larger": ["model.d_model=64", "model.num_heads=4", "model.d_ff=256"],
 }
 

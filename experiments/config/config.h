@@ -1,0 +1,127 @@
+// A run's config: defaults < file < command line, checked as a whole.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/tasks/task.h"
+#include "nn/init.h"
+#include "nn/transformer.h"
+
+namespace headscope {
+
+struct ModelConfig {
+    std::int64_t d_model = 64, num_heads = 4, head_dim = 0, num_layers = 2, d_ff = 256, max_len = 0;
+    std::string activation = "gelu", position = "learned", norm = "pre", attention = "softmax";
+    bool causal = true, bias = true, attention_bias = true, tie_embeddings = false;
+    double dropout = 0;
+    bool head_dim_given = false, d_ff_given = false, max_len_given = false;
+    void fields(Fields& fields);
+};
+
+struct InitConfig {
+    std::string scheme = "xavier_uniform";
+    double std = 0.02, embedding_std = 0.02, clone_noise = 0;
+    std::vector<std::string> clone_heads;
+    void fields(Fields& fields);
+};
+
+/// `type` decides which of the keys exist in the file.
+struct OptimizerConfig {
+    std::string type = "adam";
+    double lr = 1e-3, weight_decay = 0;
+    double momentum = 0;                            // sgd
+    bool nesterov = false;                          // sgd
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  // adam, adamw
+    void fields(Fields& fields);
+};
+
+struct ScheduleConfig {
+    std::string type = "constant";
+    std::int64_t warmup_steps = 0;
+    double final_ratio = 0;  // cosine
+    void fields(Fields& fields);
+};
+
+struct TrainConfig {
+    std::int64_t steps = 2000, batch_size = 32;
+    bool batch_size_given = false;
+    double clip_norm = 0;  ///< 0 = off
+    std::string dtype = "float32";
+    void fields(Fields& fields);
+};
+
+struct EvalConfig {
+    std::int64_t every = 200, batches = 8;
+    void fields(Fields& fields);
+};
+
+struct LogConfig {
+    std::int64_t every = 10;
+    std::map<std::string, std::int64_t> probes;  ///< probe name -> every so many steps
+    void fields(Fields& fields);
+};
+
+struct CheckpointConfig {
+    std::int64_t every = 500, keep = 2;
+    void fields(Fields& fields);
+};
+
+struct Config {
+    std::string name;
+    std::int64_t seed = 0;
+    std::string task_type;
+    std::shared_ptr<TaskSettings> task;
+    ModelConfig model;
+    InitConfig init;
+    OptimizerConfig optimizer;
+    ScheduleConfig schedule;
+    TrainConfig train;
+    EvalConfig eval;
+    LogConfig log;
+    CheckpointConfig checkpoint;
+
+    std::string source;  ///< the file's text, as it was
+
+    /// The keys above all tables.
+    void fields(Fields& fields);
+
+    /// The whole config as TOML, every key written out, in a fixed order; reading it gives the same Config.
+    /// A value of 0 for max_len (a task whose input length is not known before prepare()) is left out.
+    std::string resolved() const;
+};
+
+/// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted).
+/// Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known key or
+/// the values allowed. Throws IoError when the file cannot be read.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The same from text; `path` names it in messages.
+Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// SHA-256, as hex, of the resolved config without the keys that `resume` may change.
+std::string config_identity(const Config& config);
+
+/// May `resume` change the key ("log.every")? True for train.steps and all of eval, log and checkpoint.
+bool may_change_on_resume(const std::string& path);
+/// Throws UsageError that lists every override which `resume` may not make.
+void check_resume_overrides(const std::vector<std::string>& overrides);
+
+/// Everything checked that can be before a byte is written: config plus data.
+struct Experiment {
+    Config config;  ///< with vocab_size-dependent values settled (batch_size of a `tokens` file, max_len)
+    std::unique_ptr<Task> task;
+    nn::TransformerOptions model;
+    nn::InitOptions init;
+};
+
+/// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory. Touches nothing on disk.
+/// Throws UsageError, or IoError for data that cannot be read.
+Experiment prepare(Config config);
+/// The same without looking at memory, for whoever only wants to know shapes.
+Experiment settle(Config config);
+
+}  // namespace headscope

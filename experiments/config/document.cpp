@@ -1,0 +1,245 @@
+#include "experiments/config/document.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <tuple>
+
+#include "experiments/errors.h"
+
+namespace headscope {
+
+void Problems::raise() const {
+    if (list_.empty()) return;
+    std::vector<Problem> sorted = list_;
+    std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
+        return std::tie(a.place.source, a.place.line, a.place.column) <
+               std::tie(b.place.source, b.place.line, b.place.column);
+    });
+    std::string message;
+    for (const Problem& problem : sorted) {
+        if (!message.empty()) message += '\n';
+        message += problem.place.text + ": " + problem.message;
+    }
+    throw UsageError(message);
+}
+
+const Value* Value::find(const std::string& name) const {
+    for (const Value& item : items) {
+        if (item.key == name) return &item;
+    }
+    return nullptr;
+}
+
+Value* Value::find(const std::string& name) { return const_cast<Value*>(std::as_const(*this).find(name)); }
+
+std::string describe(const Value& value) {
+    switch (value.kind) {
+        case Value::Kind::integer: return fmt::format("the integer {}", value.integer);
+        case Value::Kind::real: return fmt::format("the number {}", spell(value));
+        case Value::Kind::boolean: return value.boolean ? "true" : "false";
+        case Value::Kind::text: return fmt::format("the string \"{}\"", value.text);
+        case Value::Kind::date: return "a date";
+        case Value::Kind::list: return "a list";
+        case Value::Kind::table: return "a table";
+    }
+    return {};
+}
+
+std::string spell(const Value& value) {
+    switch (value.kind) {
+        case Value::Kind::integer: return fmt::format("{}", value.integer);
+        case Value::Kind::real: {
+            const std::string digits = fmt::format("{}", value.real);
+            const bool plain = std::isfinite(value.real) && digits.find_first_of(".e") == std::string::npos;
+            return plain ? digits + ".0" : digits;
+        }
+        case Value::Kind::boolean: return value.boolean ? "true" : "false";
+        case Value::Kind::text: return value.text;
+        case Value::Kind::date:
+        case Value::Kind::list:
+        case Value::Kind::table: return "...";
+    }
+    return {};
+}
+
+namespace {
+
+Place place_of(const toml::source_region& region, const std::string& path) {
+    const std::uint32_t line = std::max<std::uint32_t>(1, region.begin.line);
+    const std::uint32_t column = std::max<std::uint32_t>(1, region.begin.column);
+    return {0, line, column, fmt::format("{}:{}:{}", path, line, column)};
+}
+
+bool before(const Value& a, const Value& b) {
+    return std::tie(a.key_place.line, a.key_place.column) < std::tie(b.key_place.line, b.key_place.column);
+}
+
+Value convert(const toml::node& node, const std::string& path) {
+    Value value;
+    value.place = place_of(node.source(), path);
+    if (const auto* table = node.as_table()) {
+        for (const auto& [key, child] : *table) {
+            Value item = convert(child, path);
+            item.key = std::string(key.str());
+            item.key_place = place_of(key.source(), path);
+            // A [table] begins at its bracket; its key is inside, possibly behind dots.
+            if (item.kind == Value::Kind::table) item.place = item.key_place;
+            value.items.push_back(std::move(item));
+        }
+        std::stable_sort(value.items.begin(), value.items.end(), before);
+    } else if (const auto* array = node.as_array()) {
+        value.kind = Value::Kind::list;
+        for (const toml::node& child : *array) value.items.push_back(convert(child, path));
+    } else if (const auto* text = node.as_string()) {
+        value.kind = Value::Kind::text;
+        value.text = text->get();
+    } else if (const auto* integer = node.as_integer()) {
+        value.kind = Value::Kind::integer;
+        value.integer = integer->get();
+    } else if (const auto* real = node.as_floating_point()) {
+        value.kind = Value::Kind::real;
+        value.real = real->get();
+    } else if (const auto* boolean = node.as_boolean()) {
+        value.kind = Value::Kind::boolean;
+        value.boolean = boolean->get();
+    } else {
+        value.kind = Value::Kind::date;
+    }
+    return value;
+}
+
+std::string trimmed(std::string_view text) {
+    const auto first = text.find_first_not_of(" \t");
+    if (first == std::string_view::npos) return {};
+    return std::string(text.substr(first, text.find_last_not_of(" \t") - first + 1));
+}
+
+// The library walks a tree of tables by recursion, and has no bound on the parts of a key: "a.a.a.a..." would overflow
+// the stack.
+bool has_endless_key(std::string_view text) {
+    constexpr int longest = 100;
+    int dots = 0;
+    for (std::size_t i = 1; i < text.size(); ++i) {
+        if (text[i] == '\n' || text[i] == '=' || text[i] == ',' || text[i] == '#') dots = 0;
+        else if (text[i] == '.' && text[i - 1] != '.' && ++dots > longest) return true;
+    }
+    return false;
+}
+
+// "a.b.'c d'" -> {a, b, c d}: what TOML makes of it; empty when it is not a key.
+std::vector<std::string> split_key(const std::string& key) {
+    std::vector<std::string> parts;
+    if (has_endless_key(key)) return parts;
+    try {
+        const toml::table document = toml::parse(key + " = 0");
+        for (const toml::table* table = &document; table != nullptr;) {
+            if (table->size() != 1) return {};
+            parts.emplace_back(table->begin()->first.str());
+            table = table->begin()->second.as_table();
+        }
+    } catch (const toml::parse_error&) {
+        return {};
+    }
+    return parts;
+}
+
+bool is_utf8(const std::string& text) {
+    try {
+        // A comment may hold any character but control characters, which are asked about elsewhere.
+        std::string comment = "# " + text;
+        std::replace_if(
+            comment.begin(), comment.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+        return toml::parse(comment).empty();
+    } catch (const toml::parse_error&) {
+        return false;
+    }
+}
+
+Value parse_value(const std::string& raw, const Place& place) {
+    Value value;
+    std::string error;
+    try {
+        if (has_endless_key(raw)) throw toml::parse_error("a key of more than 100 parts", toml::source_position{});
+        const toml::table document = toml::parse("value = " + raw);
+        const toml::node* node = document.size() == 1 ? document.get("value") : nullptr;
+        if (node != nullptr) value = convert(*node, {});
+        else error = "more than one value";
+    } catch (const toml::parse_error& problem) {
+        error = std::string(problem.description());
+    }
+    if (!error.empty()) {
+        value.kind = Value::Kind::text;
+        value.text = raw;
+        value.syntax_error = error;
+    }
+    value.raw = raw;
+    // Whatever is wrong inside, the command line is the place.
+    const auto settle = [&place](auto&& self, Value& part) -> void {
+        part.place = part.key_place = place;
+        part.from_override = true;
+        for (Value& item : part.items) self(self, item);
+    };
+    settle(settle, value);
+    return value;
+}
+
+}  // namespace
+
+Value parse_document(const std::string& text, const std::string& path, Problems& problems) {
+    if (has_endless_key(text)) {
+        problems.add({0, 1, 1, path}, "not a config: it has a key of more than 100 parts");
+        return {};
+    }
+    try {
+        Value root = convert(toml::parse(text), path);
+        root.place = root.key_place = {0, 1, 1, path + ":1:1"};
+        return root;
+    } catch (const toml::parse_error& error) {
+        problems.add(place_of(error.source(), path), fmt::format("not TOML: {}", error.description()));
+        return {};
+    }
+}
+
+void apply_override(Value& root, const std::string& override_text, int source, Problems& problems) {
+    const Place place{source, 1, 1, "command line: " + override_text};
+    const auto equals = override_text.find('=');
+    if (!is_utf8(override_text)) return problems.add(place, "is not valid UTF-8");
+    if (equals == std::string::npos) {
+        return problems.add(place, "not a setting; write key=value, for example model.d_model=32");
+    }
+    const std::vector<std::string> keys = split_key(trimmed(override_text.substr(0, equals)));
+    if (keys.empty()) return problems.add(place, "what stands before = is not a key such as model.d_model");
+
+    Value* table = &root;
+    std::string path;
+    for (std::size_t i = 0; i + 1 < keys.size(); ++i) {
+        path += (i == 0 ? "" : ".") + keys[i];
+        Value* child = table->find(keys[i]);
+        if (child == nullptr) {
+            table->items.emplace_back();
+            child = &table->items.back();
+            child->key = keys[i];
+            child->key_place = child->place = place;
+        } else if (child->kind != Value::Kind::table) {
+            return problems.add(place,
+                                fmt::format("{} is {}, not a table, at {}", path, describe(*child), child->place.text));
+        }
+        table = child;
+    }
+    Value value = parse_value(trimmed(override_text.substr(equals + 1)), place);
+    value.key = keys.back();
+    Value* existing = table->find(value.key);
+    if (existing == nullptr) {
+        table->items.push_back(std::move(value));
+    } else if (existing->from_override) {
+        problems.add(place, fmt::format("the key is set twice, also by \"{}\"", existing->place.text));
+    } else {
+        *existing = std::move(value);
+    }
+}
+
+}  // namespace headscope

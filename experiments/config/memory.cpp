@@ -1,0 +1,118 @@
+#include "experiments/config/memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "experiments/errors.h"
+#include "experiments/probes/probe.h"
+
+namespace headscope {
+
+namespace {
+
+// Tensors that the optimizer keeps per parameter.
+double states_per_parameter(const OptimizerConfig& optimizer) {
+    if (optimizer.type == "sgd") return optimizer.momentum > 0 ? 1 : 0;
+    return 2;  // exp_avg, exp_avg_sq
+}
+
+bool any_probe_needs_records(const LogConfig& log) {
+    return std::any_of(log.probes.begin(), log.probes.end(),
+                       [](const auto& probe) { return make_probe(probe.first)->needs_records(); });
+}
+
+}  // namespace
+
+double MemoryEstimate::total() const {
+    double sum = 0;
+    for (const Part& part : parts) sum += part.bytes;
+    return sum;
+}
+
+const MemoryEstimate::Part& MemoryEstimate::largest() const {
+    return *std::max_element(parts.begin(), parts.end(),
+                             [](const Part& a, const Part& b) { return a.bytes < b.bytes; });
+}
+
+double parameter_count(const nn::TransformerOptions& options) {
+    const nn::BlockOptions& block = options.block;
+    const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
+    const double inner = static_cast<double>(block.num_heads) * static_cast<double>(block.head_dim);
+    const double tables = (2 * static_cast<double>(options.vocab_size) + static_cast<double>(options.max_len) + 2) * d;
+    const double per_block = 4 * inner * d + 2 * d_ff * d + 3 * inner + d_ff + 6 * d;
+    const double bound = tables + static_cast<double>(options.num_layers) * per_block;
+    constexpr double fits_64_bits = 9e18;
+    return bound < fits_64_bits ? static_cast<double>(nn::count_parameters(options)) : bound;
+}
+
+MemoryEstimate estimate_memory(const Experiment& experiment) {
+    const Config& config = experiment.config;
+    const nn::BlockOptions& block = experiment.model.block;
+    const double element = config.train.dtype == "float64" ? 8 : 4;
+    const double parameters = parameter_count(experiment.model) * element;
+
+    const auto layers = static_cast<double>(experiment.model.num_layers);
+    const auto batch = static_cast<double>(config.train.batch_size);
+    const auto length = static_cast<double>(experiment.task->seq_len());
+    const double tokens = batch * length;
+    const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
+    const auto heads = static_cast<double>(block.num_heads);
+    const double inner = heads * static_cast<double>(block.head_dim);
+    const double halves = block.d_ff > 0 ? 2 : 1;
+
+    // Kept per token and block: the residual stream before each half, the norm's output when there is one; q, k, v and
+    // the heads' output; the feed-forward's hidden layer before and after its activation. The fused attention keeps no
+    // weights: backward computes them again.
+    const double streams = halves * (block.norm == nn::NormPlacement::none ? 1 : 2);
+    const double per_token = streams * d + 4 * inner + 2 * d_ff;
+    // Logits and their gradient.
+    const auto logits = 2 * tokens * static_cast<double>(experiment.model.vocab_size);
+
+    MemoryEstimate estimate;
+    estimate.parts = {{"parameters", parameters},
+                      {"gradients", parameters},
+                      {"optimizer state", parameters * states_per_parameter(config.optimizer)},
+                      {"activations", element * (layers * tokens * per_token + 2 * tokens * d)},
+                      {"logits and their gradient", element * logits}};
+    if (any_probe_needs_records(config.log)) {
+        const double maps = layers * batch * heads * length * length;  // weights [B, H, T, T] of every block
+        const double vectors = layers * tokens * 4 * inner;            // q, k, v and the heads' output
+        estimate.parts.push_back(
+            {"attention maps for probes", element * static_cast<double>(config.eval.batches) * (maps + vectors)});
+    }
+    return estimate;
+}
+
+std::optional<double> available_memory() {
+    std::ifstream file("/proc/meminfo");
+    std::string name, unit;
+    double kibibytes = 0;
+    while (file >> name >> kibibytes) {
+        if (name == "MemAvailable:") return kibibytes * 1024;
+        std::getline(file, unit);
+    }
+    return std::nullopt;
+}
+
+void refuse_if_too_large(const MemoryEstimate& estimate, double available) {
+    if (estimate.total() <= available) return;
+    const MemoryEstimate::Part& largest = estimate.largest();
+    throw UsageError(fmt::format(
+        "model: a training step needs about {} of memory, and {} is available; the largest part is {} with {}; make "
+        "the model, the sequences or train.batch_size smaller",
+        readable_bytes(estimate.total()), readable_bytes(available), largest.name, readable_bytes(largest.bytes)));
+}
+
+std::string readable_bytes(double bytes) {
+    const char* const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    std::size_t unit = 0;
+    while (bytes >= 1000 && unit + 1 < std::size(units)) {
+        bytes /= 1000;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
+}
+
+}  // namespace headscope

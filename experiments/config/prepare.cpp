@@ -1,0 +1,106 @@
+#include <fmt/format.h>
+
+#include "experiments/config/config.h"
+#include "experiments/config/memory.h"
+#include "experiments/errors.h"
+
+namespace headscope {
+
+namespace {
+
+nn::Activation activation_of(const std::string& name) {
+    if (name == "relu") return nn::Activation::relu;
+    if (name == "silu") return nn::Activation::silu;
+    return nn::Activation::gelu;
+}
+
+nn::NormPlacement norm_of(const std::string& name) {
+    if (name == "none") return nn::NormPlacement::none;
+    if (name == "post") return nn::NormPlacement::post;
+    return nn::NormPlacement::pre;
+}
+
+nn::PositionEncoding position_of(const std::string& name) {
+    if (name == "none") return nn::PositionEncoding::none;
+    if (name == "sinusoidal") return nn::PositionEncoding::sinusoidal;
+    return nn::PositionEncoding::learned;
+}
+
+nn::InitScheme scheme_of(const std::string& name) {
+    if (name == "xavier_normal") return nn::InitScheme::xavier_normal;
+    if (name == "kaiming_uniform") return nn::InitScheme::kaiming_uniform;
+    if (name == "normal") return nn::InitScheme::normal;
+    if (name == "orthogonal") return nn::InitScheme::orthogonal;
+    if (name == "pytorch") return nn::InitScheme::pytorch;
+    return nn::InitScheme::xavier_uniform;
+}
+
+nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t vocab_size) {
+    nn::TransformerOptions options;
+    options.vocab_size = vocab_size;
+    options.max_len = model.max_len;
+    options.num_layers = model.num_layers;
+    options.position = position_of(model.position);
+    options.causal = model.causal;
+    options.tie_embeddings = model.tie_embeddings;
+    options.block.d_model = model.d_model;
+    options.block.num_heads = model.num_heads;
+    options.block.head_dim = model.head_dim;
+    options.block.d_ff = model.d_ff;
+    options.block.activation = activation_of(model.activation);
+    options.block.norm = norm_of(model.norm);
+    options.block.bias = model.bias;
+    options.block.attention_bias = model.attention_bias;
+    options.block.dropout = model.dropout;
+    return options;
+}
+
+nn::InitOptions init_options(const InitConfig& init) {
+    nn::InitOptions options;
+    options.scheme = scheme_of(init.scheme);
+    options.std = init.std;
+    options.embedding_std = init.embedding_std;
+    options.clone_noise = init.clone_noise;
+    for (const std::string& projection : init.clone_heads) options.clone_heads.push_back(projection.front());
+    return options;
+}
+
+// The data may fix the batch size, and the input length decides how many positions there must be.
+void settle_by_task(Config& config, const Task& task) {
+    const std::int64_t fixed = task.fixed_batch_size();
+    if (fixed > 0) {
+        if (config.train.batch_size_given && config.train.batch_size != fixed) {
+            throw UsageError(fmt::format(
+                "train.batch_size = {}, but the data of task \"{}\" come in batches of {}; leave train.batch_size out",
+                config.train.batch_size, config.task_type, fixed));
+        }
+        config.train.batch_size = fixed;
+    }
+    if (!config.model.max_len_given) config.model.max_len = task.seq_len();
+    if (config.model.max_len < task.seq_len()) {
+        throw UsageError(
+            fmt::format("model.max_len = {} is shorter than the task's sequences of {}; make it at least {}",
+                        config.model.max_len, task.seq_len(), task.seq_len()));
+    }
+}
+
+}  // namespace
+
+Experiment settle(Config config) {
+    Experiment experiment;
+    experiment.task = config.task->build(static_cast<std::uint64_t>(config.seed));
+    settle_by_task(config, *experiment.task);
+    experiment.model = model_options(config.model, experiment.task->vocab_size());
+    experiment.init = init_options(config.init);
+    experiment.config = std::move(config);
+    return experiment;
+}
+
+Experiment prepare(Config config) {
+    Experiment experiment = settle(std::move(config));
+    const std::optional<double> available = available_memory();
+    if (available) refuse_if_too_large(estimate_memory(experiment), *available);
+    return experiment;
+}
+
+}  // namespace headscope

@@ -1,0 +1,152 @@
+#include "experiments/config/reader.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "experiments/config/field_reader.h"
+#include "experiments/config/nearest.h"
+#include "experiments/config/sections.h"
+
+namespace headscope {
+
+bool Reading::good(std::initializer_list<const char*> paths) const {
+    return std::none_of(paths.begin(), paths.end(), [this](const char* path) { return bad.count(path) != 0; });
+}
+
+Place Reading::place_of(std::initializer_list<std::string> paths) const {
+    for (const std::string& path : paths) {
+        const auto found = places.find(path);
+        if (found != places.end()) return found->second;
+    }
+    return {0, 1, 1, file + ":1:1"};
+}
+
+namespace {
+
+class ConfigReader {
+public:
+    ConfigReader(const Value& root, const std::string& file, Config& config, Problems& problems)
+        : root_(root), config_(config), problems_(problems) {
+        reading_.file = file;
+    }
+
+    Reading read() {
+        // Types first, since they decide which other keys there are.
+        for (const Section& section : sections_of(config_)) {
+            if (const Field* type = section.find("type")) read_key(section, *type);
+        }
+        if (const TaskType* type = find_task_type(config_.task_type)) config_.task = type->settings();
+        for (const Section& section : sections_of(config_)) {
+            for (const Field& field : section.fields.list()) {
+                if (field.key != "type") read_key(section, field);
+            }
+            report_unknown_keys(section);
+        }
+        return std::move(reading_);
+    }
+
+private:
+    // The table of a section, null when it is not in the config, or set as a whole on the command line, which
+    // report_unknown_keys refuses.
+    const Value* table_of(const std::string& section) const {
+        const Value* table = &root_;
+        for (std::size_t begin = 0; table != nullptr && begin < section.size();) {
+            const std::size_t end = std::min(section.find('.', begin), section.size());
+            table = table->find(section.substr(begin, end - begin));
+            if (table != nullptr && (table->kind != Value::Kind::table || table->from_override)) return nullptr;
+            begin = end + 1;
+        }
+        return table;
+    }
+
+    void read_key(const Section& section, const Field& field) {
+        const Value* table = table_of(section.name);
+        const Value* value = table == nullptr ? nullptr : table->find(field.key);
+        const std::string path = join_path(section.name, field.key);
+        if (field.given != nullptr) *field.given = value != nullptr;
+        if (value != nullptr) {
+            reading_.places[path] = value->place;
+            if (!read_field(field, path, *value, problems_)) reading_.bad.insert(path);
+        } else if (field.required) {
+            const Place place = table == nullptr ? root_.place : table->place;
+            const bool choice = field.kind == Field::Kind::choice;
+            problems_.add(place,
+                          fmt::format("{} is missing; it has no default{}", path,
+                                      choice ? fmt::format(" (one of {})", fmt::join(field.choices, ", ")) : ""));
+            reading_.bad.insert(path);
+        }
+    }
+
+    void report_unknown_keys(const Section& section) {
+        const Value* table = table_of(section.name);
+        if (table == nullptr) return;
+        std::vector<std::string> tables;
+        for (const Section& other : sections_of(config_)) {
+            const bool inside = section.name.empty() ? other.name.find('.') == std::string::npos
+                                                     : other.name.rfind(section.name + ".", 0) == 0;
+            if (inside && other.name != section.name) {
+                tables.push_back(section.name.empty() ? other.name : other.name.substr(section.name.size() + 1));
+            }
+        }
+        for (const Value& item : table->items) {
+            if (section.find(item.key) != nullptr) continue;
+            if (std::find(tables.begin(), tables.end(), item.key) == tables.end()) {
+                report_unknown(section, item, tables);
+            } else if (item.kind != Value::Kind::table) {
+                const std::string path = join_path(section.name, item.key);
+                problems_.add(item.place,
+                              fmt::format("{} must be a table, written [{}], got {}", path, path, describe(item)));
+            } else if (item.from_override) {
+                const std::string path = join_path(section.name, item.key);
+                problems_.add(item.place,
+                              fmt::format("{} is a table; set its keys one by one, {}.key=value", path, path));
+            }
+        }
+    }
+
+    void report_unknown(const Section& section, const Value& item, const std::vector<std::string>& tables) {
+        const std::string path = join_path(section.name, item.key);
+        const std::vector<std::string> owners = types_with(section.name, item.key);
+        if (!owners.empty()) {
+            const std::string type = join_path(section.name, "type");
+            if (!reading_.good({type.c_str()})) return;  // it may well be a key of the type that was meant
+            problems_.add(item.key_place, fmt::format("{} does not exist for {} = \"{}\", only for \"{}\"", path, type,
+                                                      type_of(section), fmt::join(owners, "\", \"")));
+            return;
+        }
+        // With an unknown type there is no saying which keys it has.
+        if (section.name == "task" && config_.task == nullptr) return;
+        std::vector<std::string> known = section.keys();
+        known.insert(known.end(), tables.begin(), tables.end());
+        std::string mend;
+        if (nearest(item.key, known).empty()) {
+            // Right key, wrong table?
+            for (const Section& other : sections_of(config_)) {
+                if (mend.empty() && other.find(item.key) != nullptr) {
+                    mend = fmt::format("; did you mean {}?", join_path(other.name, item.key));
+                }
+            }
+        }
+        if (mend.empty()) mend = suggestion(item.key, known);
+        problems_.add(item.key_place, fmt::format("unknown key {}{}", path, mend));
+    }
+
+    static std::string type_of(const Section& section) {
+        return *static_cast<const std::string*>(section.find("type")->value);
+    }
+
+    const Value& root_;
+    Config& config_;
+    Problems& problems_;
+    Reading reading_;
+};
+
+}  // namespace
+
+Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems) {
+    return ConfigReader(root, file, config, problems).read();
+}
+
+}  // namespace headscope

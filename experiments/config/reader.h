@@ -1,0 +1,28 @@
+// From a tree of values to a Config, each key on its own. What keys say together is config_checks.h.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "experiments/config/config.h"
+#include "experiments/config/document.h"
+
+namespace headscope {
+
+/// What the reader leaves for those who check on: where each key was written, and which ones are unusable.
+struct Reading {
+    std::map<std::string, Place> places;  ///< by path, "model.d_model"; only keys that were given
+    std::set<std::string> bad;            ///< paths whose value was refused
+    std::string file;
+
+    bool given(const std::string& path) const { return places.count(path) != 0; }
+    bool good(std::initializer_list<const char*> paths) const;
+    /// Where the first of these keys that was given stands.
+    Place place_of(std::initializer_list<std::string> paths) const;
+};
+
+/// Reads every key of `root`. Unknown keys, missing keys and refused values become problems.
+Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems);
+
+}  // namespace headscope

@@ -1,0 +1,176 @@
+#include "experiments/config/sections.h"
+
+#include "experiments/probes/probe.h"
+
+namespace headscope {
+
+namespace {
+
+// Sizes are bounded so that a product of two of them fits 64 bits; what does not fit in memory is refused later.
+constexpr std::int64_t largest_size = 1'000'000'000;
+constexpr std::int64_t largest_step = 1'000'000'000'000;
+constexpr IntegerRange sizes{.min = 1, .max = largest_size};
+constexpr IntegerRange every_so_many{.min = 1, .max = largest_step};
+
+const std::vector<std::string> optimizer_types{"sgd", "adam", "adamw"};
+const std::vector<std::string> schedule_types{"constant", "cosine"};
+
+}  // namespace
+
+void Config::fields(Fields& fields) {
+    fields.text("name", name, "names the run and its folder").required = true;
+    fields.integer("seed", seed, "decides all random numbers", {.min = 0});
+}
+
+void ModelConfig::fields(Fields& fields) {
+    fields.integer("d_model", d_model, "width of the residual stream", sizes);
+    fields.integer("num_heads", num_heads, "heads per layer", sizes);
+    fields.integer("head_dim", head_dim, "width of a head; default d_model / num_heads", sizes).given = &head_dim_given;
+    fields.integer("num_layers", num_layers, "blocks", {.min = 1, .max = 1'000'000});
+    fields
+        .integer("d_ff", d_ff, "width of the feed-forward half; default 4 d_model; 0 = attention only",
+                 {.min = 0, .max = 4 * largest_size})
+        .given = &d_ff_given;
+    fields.choice("activation", activation, {"gelu", "relu", "silu"}, "of the feed-forward half");
+    fields.choice("position", position, {"none", "sinusoidal", "learned"}, "how a model knows where a token stands");
+    fields.choice("norm", norm, {"none", "pre", "post"}, "where the layer norms stand");
+    fields.choice("attention", attention, {"softmax"}, "how scores become weights");
+    fields.boolean("causal", causal, "a token sees only itself and those before it");
+    fields.boolean("bias", bias, "biases of every Linear");
+    fields.boolean("attention_bias", attention_bias, "biases of W_q, W_k, W_v, W_o");
+    fields.real("dropout", dropout, "probability", {.min = 0, .below = 1});
+    fields.boolean("tie_embeddings", tie_embeddings, "the output layer uses the embedding's weight");
+    fields.integer("max_len", max_len, "rows of position.weight; default task.seq_len", sizes).given = &max_len_given;
+}
+
+void InitConfig::fields(Fields& fields) {
+    fields.choice("scheme", scheme,
+                  {"xavier_uniform", "xavier_normal", "kaiming_uniform", "normal", "orthogonal", "pytorch"},
+                  "how the weight of each Linear starts");
+    fields.real("std", std, "standard deviation of scheme normal", {.min = 0});
+    fields.real("embedding_std", embedding_std, "standard deviation of embedding and position", {.min = 0});
+    fields.text_list("clone_heads", clone_heads, {"q", "k", "v", "o"},
+                     "projections in which all heads start as head 0");
+    fields.real("clone_noise", clone_noise, "times N(0,1), added to every cloned head", {.min = 0});
+}
+
+void OptimizerConfig::fields(Fields& fields) {
+    fields.choice("type", type, optimizer_types, "update rule");
+    fields.real("lr", lr, "learning rate", {.min = 0});
+    fields.real("weight_decay", weight_decay, "pull of every parameter towards 0", {.min = 0});
+    if (type == "sgd") {
+        fields.real("momentum", momentum, "share of the last step that is kept", {.min = 0, .below = 1});
+        fields.boolean("nesterov", nesterov, "look ahead by the momentum");
+    }
+    if (type == "adam" || type == "adamw") {
+        fields.real("beta1", beta1, "memory of the gradient's mean", {.min = 0, .below = 1});
+        fields.real("beta2", beta2, "memory of the gradient's square", {.min = 0, .below = 1});
+        fields.real("eps", eps, "added to the root of the mean square", {.min = 0});
+    }
+}
+
+void ScheduleConfig::fields(Fields& fields) {
+    fields.choice("type", type, schedule_types, "how the learning rate goes on after warm-up");
+    fields.integer("warmup_steps", warmup_steps, "steps over which it grows from 0", {.min = 0, .max = largest_step});
+    if (type == "cosine") {
+        fields.real("final_ratio", final_ratio, "share of it that is left at the end", {.min = 0, .max = 1});
+    }
+}
+
+void TrainConfig::fields(Fields& fields) {
+    fields.integer("steps", steps, "updates", {.min = 0, .max = largest_step});
+    fields.integer("batch_size", batch_size, "sequences per step", sizes).given = &batch_size_given;
+    fields.real("clip_norm", clip_norm, "largest norm of the whole gradient; 0 = off", {.min = 0});
+    fields.choice("dtype", dtype, {"float32", "float64"}, "of parameters and all arithmetic");
+}
+
+void EvalConfig::fields(Fields& fields) {
+    fields.integer("every", every, "evaluate at every so many steps", every_so_many);
+    fields.integer("batches", batches, "batches per evaluation", sizes);
+}
+
+void LogConfig::fields(Fields& fields) {
+    fields.integer("every", every, "a row of /train at every so many steps", every_so_many);
+    fields.integer_table("probes", probes, probe_names(), "probes and at every how many steps", every_so_many);
+}
+
+void CheckpointConfig::fields(Fields& fields) {
+    fields.integer("every", every, "write one at every so many steps", every_so_many);
+    fields.integer("keep", keep, "newest so many stay; 0 = all", {.min = 0, .max = largest_size});
+}
+
+const Field* Section::find(const std::string& key) const {
+    for (const Field& field : fields.list()) {
+        if (field.key == key) return &field;
+    }
+    return nullptr;
+}
+
+std::vector<std::string> Section::keys() const {
+    std::vector<std::string> keys;
+    for (const Field& field : fields.list()) keys.push_back(field.key);
+    return keys;
+}
+
+std::vector<Section> sections_of(Config& config) {
+    std::vector<std::string> task_names;
+    for (const TaskType& type : task_types()) task_names.push_back(type.name);
+    Fields task;
+    task.choice("type", config.task_type, task_names, "where tokens and targets come from").required = true;
+    if (config.task) config.task->fields(task);
+
+    const auto fields_of = [](auto& settings) {
+        Fields fields;
+        settings.fields(fields);
+        return fields;
+    };
+    return {{"", fields_of(config)},
+            {"task", task},
+            {"model", fields_of(config.model)},
+            {"model.init", fields_of(config.init)},
+            {"optimizer", fields_of(config.optimizer)},
+            {"schedule", fields_of(config.schedule)},
+            {"train", fields_of(config.train)},
+            {"eval", fields_of(config.eval)},
+            {"log", fields_of(config.log)},
+            {"checkpoint", fields_of(config.checkpoint)}};
+}
+
+std::string join_path(const std::string& section, const std::string& key) {
+    return section.empty() ? key : section + "." + key;
+}
+
+std::vector<std::string> types_with(const std::string& section, const std::string& key) {
+    std::vector<std::string> owners;
+    const auto ask = [&](const std::string& type, Fields& fields) {
+        const Section probe{section, fields};
+        if (probe.find(key) != nullptr) owners.push_back(type);
+    };
+    if (section == "task") {
+        for (const TaskType& type : task_types()) {
+            Fields fields;
+            const auto settings = type.settings();
+            settings->fields(fields);
+            ask(type.name, fields);
+        }
+    }
+    if (section == "optimizer") {
+        for (const std::string& type : optimizer_types) {
+            OptimizerConfig settings{.type = type};
+            Fields fields;
+            settings.fields(fields);
+            ask(type, fields);
+        }
+    }
+    if (section == "schedule") {
+        for (const std::string& type : schedule_types) {
+            ScheduleConfig settings{.type = type};
+            Fields fields;
+            settings.fields(fields);
+            ask(type, fields);
+        }
+    }
+    return owners;
+}
+
+}  // namespace headscope

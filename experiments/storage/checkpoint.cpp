@@ -1,0 +1,218 @@
+#include "experiments/storage/checkpoint.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <system_error>
+
+#include "experiments/errors.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/run_folder.h"
+
+namespace headscope {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t user_block_size = 512;
+constexpr std::int64_t format_version = 1;
+constexpr std::string_view magic = "headscope checkpoint\n";
+constexpr std::string_view mend = "`headscope resume` falls back to the checkpoint before it";
+
+// The user block is text, and a function of what follows it. So a reader makes it anew and compares: each of its bytes
+// counts, the zeros that fill it included.
+std::string user_block(std::span<const std::byte> body) {
+    std::string block = fmt::format("{}format {:010}\nlength {:020}\nsha256 {}\n", magic, format_version,
+                                    user_block_size + body.size(), sha256(body));
+    block.resize(user_block_size, '\0');
+    return block;
+}
+
+/// The number of a line "key 0000123"; -1 when there is none.
+std::int64_t number_in(std::string_view block, std::string_view key) {
+    const std::size_t found = block.find(key);
+    std::int64_t value = -1;
+    if (found != std::string_view::npos) {
+        std::from_chars(block.data() + found + key.size(), block.data() + block.size(), value);
+    }
+    return value;
+}
+
+void verify(const std::string& path, std::string_view file) {
+    const auto refuse = [&](const std::string& what) { throw IoError(fmt::format("{}: {}; {}", path, what, mend)); };
+    if (file.size() < user_block_size) {
+        refuse(fmt::format("truncated: {} bytes are less than a checkpoint's header", file.size()));
+    }
+    const std::string_view block = file.substr(0, user_block_size);
+    if (!block.starts_with(magic)) refuse("not a checkpoint of headscope, or its header is damaged");
+    const std::int64_t version = number_in(block, "\nformat "), length = number_in(block, "\nlength ");
+    if (version > format_version) {
+        refuse(fmt::format("checkpoint format {}, and this program reads {} at most; use a newer headscope", version,
+                           format_version));
+    }
+    if (length > static_cast<std::int64_t>(file.size())) {
+        refuse(fmt::format("truncated: {} of {} bytes are there", file.size(), length));
+    }
+    if (block != user_block(std::as_bytes(std::span(file.substr(user_block_size))))) {
+        refuse("damaged: its checksum does not fit its contents");
+    }
+}
+
+void write_tensor(hdf5::File& file, const std::string& path, const Tensor& tensor) {
+    const hdf5::Dims shape(tensor.shape().begin(), tensor.shape().end());
+    switch (tensor.dtype()) {
+        case DType::f32: return file.write(path, shape, tensor.values<float>());
+        case DType::f64: return file.write(path, shape, tensor.values<double>());
+        case DType::i64: return file.write(path, shape, tensor.values<std::int64_t>());
+        case DType::boolean: break;
+    }
+    throw Error("save_checkpoint: " + path + " is of type bool; checkpoints hold float32, float64 and int64");
+}
+
+template <class T>
+Tensor read_values(const hdf5::File& file, const std::string& path, const Shape& shape) {
+    const std::vector<T> values = file.read<T>(path);
+    return Tensor::from(shape, std::span<const T>(values));
+}
+
+Tensor read_tensor(const hdf5::File& file, const std::string& path) {
+    const hdf5::DatasetInfo info = file.info(path);
+    if (info.shape.size() <= Shape::max_rank) {
+        const Shape shape{std::span<const std::int64_t>(info.shape)};
+        switch (info.type) {
+            case hdf5::Type::f32: return read_values<float>(file, path, shape);
+            case hdf5::Type::f64: return read_values<double>(file, path, shape);
+            case hdf5::Type::i64: return read_values<std::int64_t>(file, path, shape);
+            default: break;
+        }
+    }
+    throw IoError(path + " is not a tensor of float32, float64 or int64 with six axes at most");
+}
+
+std::size_t bytes_of(const std::map<std::string, Tensor>& tensors) {
+    std::size_t bytes = 0;
+    for (const auto& [name, tensor] : tensors)
+        bytes += static_cast<std::size_t>(tensor.numel()) * size_of(tensor.dtype());
+    return bytes;
+}
+
+std::vector<std::byte> pack(const Checkpoint& checkpoint) {
+    constexpr std::size_t room_for_metadata = 1 << 20;
+    hdf5::File file = hdf5::File::create_in_memory(
+        user_block_size, bytes_of(checkpoint.model) + bytes_of(checkpoint.optimizer) + room_for_metadata);
+    file.make_group("/model");
+    file.make_group("/optimizer");
+    file.make_group("/trainer");
+    for (const auto& [name, tensor] : checkpoint.model) write_tensor(file, "/model/" + name, tensor);
+    for (const auto& [name, tensor] : checkpoint.optimizer) write_tensor(file, "/optimizer/" + name, tensor);
+    file.set_attribute("/trainer", "step", checkpoint.step);
+    file.set_attribute("/trainer", "seed", checkpoint.seed);
+    file.set_attribute("/trainer", "tokens_seen", checkpoint.tokens_seen);
+    file.set_attribute("/trainer", "elapsed", checkpoint.elapsed);
+    file.set_attribute("/trainer", "config_sha256", checkpoint.config_identity);
+    std::vector<std::byte> bytes = file.image();
+    const std::string block = user_block(bytes);
+    const auto block_bytes = std::as_bytes(std::span(block));
+    bytes.insert(bytes.begin(), block_bytes.begin(), block_bytes.end());
+    return bytes;
+}
+
+Checkpoint unpack(const hdf5::File& file) {
+    Checkpoint checkpoint;
+    for (const std::string& name : file.children("/model")) {
+        checkpoint.model[name] = read_tensor(file, "/model/" + name);
+    }
+    for (const std::string& parameter : file.children("/optimizer")) {
+        for (const std::string& state : file.children("/optimizer/" + parameter)) {
+            const std::string name = parameter + "/" + state;
+            checkpoint.optimizer[name] = read_tensor(file, "/optimizer/" + name);
+        }
+    }
+    checkpoint.step = file.integer_attribute("/trainer", "step");
+    checkpoint.seed = file.integer_attribute("/trainer", "seed");
+    checkpoint.tokens_seen = file.integer_attribute("/trainer", "tokens_seen");
+    checkpoint.elapsed = file.number_attribute("/trainer", "elapsed");
+    checkpoint.config_identity = file.text_attribute("/trainer", "config_sha256");
+    return checkpoint;
+}
+
+// Checkpoints newer than `step` are what a resumed run has passed over; they do not count, or the one just written
+// might be deleted in favour of a damaged one.
+void delete_old(const std::string& folder, std::int64_t step, std::int64_t keep) {
+    std::vector<std::int64_t> steps = list_checkpoints(folder);
+    std::erase_if(steps, [&](std::int64_t other) { return other > step; });
+    const std::size_t kept = std::min(steps.size(), static_cast<std::size_t>(keep));
+    steps.resize(steps.size() - kept);
+    for (const std::int64_t old : steps) {
+        const std::string path = folder + "/" + checkpoint_name(old);
+        if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+            throw IoError(fmt::format("{}: cannot be removed: {}", path, std::generic_category().message(errno)));
+        }
+    }
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}.h5", step); }
+
+std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw IoError(fmt::format("{}: cannot be made: {}", folder, error.message()));
+    const std::string path = folder + "/" + checkpoint_name(checkpoint.step);
+    const std::vector<std::byte> bytes = pack(checkpoint);
+    write_file_atomically(path, bytes);
+    const std::string found = read_file(path);
+    if (!std::ranges::equal(std::as_bytes(std::span(found)), bytes)) {
+        throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
+    }
+    if (keep > 0) delete_old(folder, checkpoint.step, keep);
+    return path;
+}
+
+Checkpoint load_checkpoint(const std::string& path) {
+    const std::string bytes = read_file(path);
+    verify(path, bytes);
+    try {
+        return unpack(hdf5::File::open_image(std::as_bytes(std::span(bytes)), "its HDF5 part"));
+    } catch (const std::exception& error) {
+        throw IoError(fmt::format("{}: not the contents of a checkpoint: {}; {}", path, error.what(), mend));
+    }
+}
+
+std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
+    constexpr std::string_view prefix = "step-";
+    std::vector<std::int64_t> steps;
+    std::error_code missing;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
+        const std::string name = entry.path().filename().string();
+        std::int64_t step = -1;
+        if (!name.starts_with(prefix)) continue;
+        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
+        if (step >= 0 && name == checkpoint_name(step)) steps.push_back(step);
+    }
+    std::sort(steps.begin(), steps.end());
+    return steps;
+}
+
+std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over) {
+    std::vector<std::int64_t> steps = list_checkpoints(folder);
+    std::reverse(steps.begin(), steps.end());
+    for (const std::int64_t step : steps) {
+        try {
+            return load_checkpoint(folder + "/" + checkpoint_name(step));
+        } catch (const IoError& error) {
+            passed_over.push_back(error.what());
+        }
+    }
+    return std::nullopt;
+}
+
+}  // namespace headscope

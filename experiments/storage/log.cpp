@@ -1,0 +1,222 @@
+#include "experiments/storage/log.h"
+
+#include <fmt/format.h>
+
+#include <ctime>
+#include <span>
+#include <utility>
+
+#include "experiments/errors.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/log_tables.h"
+#include "experiments/storage/run_folder.h"
+
+namespace headscope {
+
+namespace {
+
+/// The order of the datasets of /events.
+enum EventColumn : std::size_t { event_time, event_kind, event_message };
+
+void add_event(Table& events, std::int64_t step, std::int64_t time, const std::string& kind,
+               const std::string& message) {
+    events.pending_steps.push_back(step);
+    events.datasets[event_time].pending.push_back(static_cast<double>(time));
+    events.datasets[event_kind].pending_texts.push_back(kind);
+    events.datasets[event_message].pending_texts.push_back(message);
+}
+
+}  // namespace
+
+struct Log::State {
+    State(std::string log_path, hdf5::File log_file)
+        : path(std::move(log_path)), file(std::move(log_file)), tables(file, path) {}
+
+    std::string path;
+    hdf5::File file;
+    LogTables tables;
+
+    void declare_events();
+    void drop_events(std::int64_t first_step);
+    /// Makes room for a dataset that is written anew.
+    void replace(const std::string& dataset);
+    void add_scale(const std::string& group, const Dimension& dimension);
+};
+
+void Log::State::declare_events() {
+    tables.declare("/events", {{"time", "s", "seconds since 1970-01-01 00:00 UTC", hdf5::Type::i64},
+                               {"kind", "1", "what happened", hdf5::Type::text},
+                               {"message", "1", "what happened, in words", hdf5::Type::text}});
+}
+
+// Events of the steps that are done again will happen again, except for resumes: those are history.
+void Log::State::drop_events(std::int64_t first_step) {
+    const std::vector<std::int64_t> steps = file.read<std::int64_t>("/events/step"),
+                                    times = file.read<std::int64_t>("/events/time");
+    const std::vector<std::string> kinds = file.read_texts("/events/kind"),
+                                   messages = file.read_texts("/events/message");
+    if (times.size() != steps.size() || kinds.size() != steps.size() || messages.size() != steps.size()) {
+        throw IoError(path + ": the datasets of /events differ in length; the log is damaged");
+    }
+    for (const char* name : {"step", "time", "kind", "message"}) {
+        file.truncate_rows(std::string("/events/") + name, 0);
+    }
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        if (steps[i] >= first_step && kinds[i] != "resume") continue;
+        add_event(tables.table("/events"), steps[i], times[i], kinds[i], messages[i]);
+    }
+}
+
+void Log::State::replace(const std::string& dataset) {
+    if (file.has_dataset(dataset)) file.remove(dataset);
+}
+
+void Log::State::add_scale(const std::string& group, const Dimension& dimension) {
+    const std::string name = group + "/" + dimension.name;
+    if (file.has_dataset(name)) return;
+    if (dimension.labels.empty()) {
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(dimension.size));
+        for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<std::int64_t>(i);
+        file.write<std::int64_t>(name, {dimension.size}, numbers, hdf5::Layout::compressed);
+    } else {
+        file.write_texts(name, dimension.labels, hdf5::Layout::compressed);
+    }
+    file.make_scale(name, dimension.name);
+    file.describe(name, "1", dimension.name);
+}
+
+Log::Log(std::string path) : state_(std::make_unique<State>(std::move(path), hdf5::File::create_in_memory())) {
+    state_->file.set_attribute("/", "schema_name", std::string(log_schema_name));
+    state_->file.set_attribute("/", "schema_version", std::string(log_schema_version));
+    state_->declare_events();
+}
+
+Log::Log(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Log::~Log() = default;
+
+std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
+    auto state = std::make_unique<State>(path, open_log(path, true));
+    const hdf5::File& file = state->file;
+    std::vector<std::string> groups;
+    for (const std::string& group : file.children("/")) groups.push_back("/" + group);
+    if (file.has_group("/heads")) {
+        for (const std::string& metric : file.children("/heads")) groups.push_back("/heads/" + metric);
+    }
+    for (const std::string& group : groups) {
+        if (group != "/events" && file.has_dataset(group + "/step")) state->tables.drop_rows(group, first_step);
+    }
+    state->declare_events();
+    state->drop_events(first_step);
+    return std::unique_ptr<Log>(new Log(std::move(state)));
+}
+
+// --- attributes and single values ---
+
+void Log::set_attribute(const std::string& name, const std::string& value) {
+    state_->file.set_attribute("/", name, value);
+}
+
+void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file.set_attribute("/", name, value); }
+
+bool Log::has_attribute(const std::string& name) const { return state_->file.has_attribute("/", name); }
+
+void Log::set_text(const std::string& path, const std::string& text, const std::string& long_name) {
+    state_->replace(path);
+    state_->file.write_text(path, text);
+    state_->file.describe(path, "1", long_name);
+}
+
+void Log::set_number(const std::string& path, double value, const std::string& units, const std::string& long_name) {
+    state_->replace(path);
+    state_->file.write<double>(path, {}, std::span<const double>(&value, 1));
+    state_->file.describe(path, units, long_name);
+}
+
+void Log::set_texts(const std::string& path, const std::vector<std::string>& texts, const std::string& long_name) {
+    state_->replace(path);
+    state_->file.write_texts(path, texts, hdf5::Layout::compressed);
+    state_->file.make_scale(path, path.substr(path.rfind('/') + 1));
+    state_->file.describe(path, "1", long_name);
+}
+
+// --- series ---
+
+void Log::declare_series(const std::string& group, const std::vector<Column>& columns) {
+    std::vector<GrowingDataset> datasets;
+    for (const Column& column : columns) {
+        const hdf5::Type type = column.integer ? hdf5::Type::i64 : hdf5::Type::f64;
+        datasets.push_back({column.name, column.units, column.long_name, type});
+    }
+    state_->tables.declare("/" + group, std::move(datasets));
+}
+
+void Log::append(const std::string& group, std::int64_t step, const std::vector<double>& values) {
+    state_->tables.append("/" + group, step, values);
+}
+
+void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
+    const std::string group = "/heads/" + spec.name, path = group + "/value";
+    GrowingDataset value{"value", spec.units, spec.long_name, double_precision ? hdf5::Type::f64 : hdf5::Type::f32};
+    for (const Dimension& dimension : spec.dimensions) {
+        state_->add_scale(group, dimension);
+        value.scales.push_back(dimension.name);
+        value.row_shape.push_back(dimension.size);
+    }
+    state_->tables.declare(group, {std::move(value)});
+    hdf5::File& file = state_->file;
+    for (const std::string& object : {group, path}) {  // of the group too: xarray makes them those of its Dataset
+        file.set_attribute(object, "formula", spec.formula);
+        file.set_attribute(object, "source", spec.source);
+        file.set_attribute(object, "invariance", spec.invariance);
+        file.set_attribute(object, "minimum", spec.minimum);
+        file.set_attribute(object, "maximum", spec.maximum);
+        file.set_attribute(object, "null_mean", spec.null_mean);
+        file.set_attribute(object, "null_std", spec.null_std);
+    }
+}
+
+void Log::append_metric(const std::string& name, std::int64_t step, const std::vector<double>& values) {
+    state_->tables.append("/heads/" + name, step, values);
+}
+
+void Log::declare_parameters(const std::vector<std::string>& names) {
+    const std::string path = "/parameters/name";
+    if (!state_->file.has_dataset(path)) set_texts(path, names, "dotted path of the parameter");
+    if (state_->file.read_texts(path) != names) {
+        throw IoError(state_->path + ": " + path +
+                      " lists other parameters than this run has; the log is of another run");
+    }
+    GrowingDataset norm{"norm", "1", "norm of the parameter", hdf5::Type::f32};
+    norm.scales = {"name"};
+    norm.row_shape = {static_cast<std::int64_t>(names.size())};
+    GrowingDataset grad_norm = norm;
+    grad_norm.name = "grad_norm";
+    grad_norm.units = "nat";
+    grad_norm.long_name = "norm of the parameter's gradient, before clipping";
+    state_->tables.declare("/parameters", {norm, grad_norm});
+}
+
+void Log::append_parameters(std::int64_t step, const std::vector<double>& norms,
+                            const std::vector<double>& grad_norms) {
+    if (norms.size() != grad_norms.size()) {
+        throw Error(fmt::format("log: {} norms but {} gradient norms of parameters", norms.size(), grad_norms.size()));
+    }
+    std::vector<double> values = norms;
+    values.insert(values.end(), grad_norms.begin(), grad_norms.end());
+    state_->tables.append("/parameters", step, values);
+}
+
+void Log::event(std::int64_t step, const std::string& kind, const std::string& message) {
+    add_event(state_->tables.table("/events"), step, std::time(nullptr), kind, message);
+}
+
+void Log::publish() {
+    state_->tables.flush();
+    std::vector<std::byte> bytes = state_->file.image();
+    seal_log(bytes);
+    write_file_atomically(state_->path, bytes);
+}
+
+}  // namespace headscope

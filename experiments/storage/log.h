@@ -1,0 +1,69 @@
+// log.h5, schema 1.0: what a run leaves for its reader.
+//
+// The log is built in an HDF5 file in memory and published whole: image, write to a temporary name, fsync, rename,
+// fsync of the folder. So the file on disk is always closed and complete; any tool opens it at any moment. Readers of
+// ours go through open_log() of log_seal.h, which checks that it is undamaged.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/probes/probe.h"
+
+namespace headscope {
+
+/// A scalar series of a group: /train/loss is Column{"loss", "nat/token", "..."} of group "train".
+struct Column {
+    std::string name;
+    std::string units;
+    std::string long_name;
+    bool integer = false;  ///< i64 instead of f64
+};
+
+class Log {
+public:
+    /// Empty log in memory; published as `path`.
+    explicit Log(std::string path);
+    /// The log that is at `path`, continued in memory, without the rows whose step is `first_step` or later.
+    /// Throws IoError when it is damaged or of another schema.
+    static std::unique_ptr<Log> reopen(const std::string& path, std::int64_t first_step);
+    ~Log();
+    Log(const Log&) = delete;
+    Log& operator=(const Log&) = delete;
+
+    // Root attributes and single values. Setting again overwrites.
+    void set_attribute(const std::string& name, const std::string& value);
+    void set_attribute(const std::string& name, std::int64_t value);
+    bool has_attribute(const std::string& name) const;
+    /// A scalar string or f64 dataset, for example "/config/resolved" or "/task/floors/both"; overwrites.
+    void set_text(const std::string& path, const std::string& text, const std::string& long_name);
+    void set_number(const std::string& path, double value, const std::string& units, const std::string& long_name);
+    /// A one-dimensional string dataset, for example "/task/vocabulary"; overwrites.
+    void set_texts(const std::string& path, const std::vector<std::string>& texts, const std::string& long_name);
+
+    // Series. Declaring one that is there already (a resumed run) checks that it is the same and keeps its rows.
+    void declare_series(const std::string& group, const std::vector<Column>& columns);
+    /// Values in the order of the columns; integer columns are rounded from double exactly (|value| < 2^53).
+    void append(const std::string& group, std::int64_t step, const std::vector<double>& values);
+    /// /heads/<name>: value, step and the scales of its dimensions. f32, or f64 when `double_precision`.
+    void declare_metric(const MetricSpec& spec, bool double_precision);
+    void append_metric(const std::string& name, std::int64_t step, const std::vector<double>& values);
+    /// /parameters: names, and series norm and grad_norm over them.
+    void declare_parameters(const std::vector<std::string>& names);
+    void append_parameters(std::int64_t step, const std::vector<double>& norms, const std::vector<double>& grad_norms);
+    /// /events: something that happened, with the time of day.
+    void event(std::int64_t step, const std::string& kind, const std::string& message);
+
+    /// Writes the whole file; the one before stays until the rename. Throws IoError naming the path and the reason.
+    void publish();
+
+private:
+    struct State;
+    explicit Log(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace headscope

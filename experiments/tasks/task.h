@@ -1,0 +1,86 @@
+// A task: where tokens and targets come from. One file each in experiments/tasks/.
+//
+// Adding one: write tasks/<type>.cpp with a TaskSettings and a Task, end it with
+//   static const RegisterTask registered("<type>", "what it is in one line", [] { return
+//   std::make_unique<MySettings>(); });
+// and its test tests/experiments/<name>_test.cpp; the build finds both.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/tensor.h"
+#include "experiments/config/fields.h"
+
+namespace headscope {
+
+struct Batch {
+    Tensor inputs;   ///< i64 [B, T]
+    Tensor targets;  ///< i64 [B, T]; -1 = not scored
+    Tensor classes;  ///< i64 [B, T]: index into Task::class_names(), -1 = none; undefined when the task has no classes
+    Tensor truth;    ///< f64 [B, T, V]: the true distribution of each target, where known; else undefined
+};
+
+/// The loss (nat per target) of a model that knows only part of the rule.
+struct Floor {
+    std::string name;
+    double loss;
+};
+
+class Task {
+public:
+    virtual ~Task() = default;
+    virtual std::int64_t vocab_size() const = 0;
+    virtual std::int64_t seq_len() const = 0;
+    /// Sequences per batch when the data fix it (task `tokens`), else 0.
+    virtual std::int64_t fixed_batch_size() const { return 0; }
+    /// The batch of a step; a pure function of (seed, step).
+    virtual Batch train_batch(std::int64_t step, std::int64_t batch_size) const = 0;
+    /// How many evaluation batches of that size there are: 0 when there is no evaluation data, -1 when any number can
+    /// be made.
+    virtual std::int64_t eval_batches(std::int64_t batch_size) const = 0;
+    /// Evaluation batch `index`, from data that training never touches.
+    virtual Batch eval_batch(std::int64_t index, std::int64_t batch_size) const = 0;
+    virtual std::vector<std::string> class_names() const { return {}; }
+    virtual std::vector<Floor> floors() const { return {}; }
+    /// The floor that a perfect model reaches, by name; empty when unknown.
+    virtual std::string best_floor() const { return {}; }
+    /// What each token stands for, V strings; empty when tokens are only numbers.
+    virtual std::vector<std::string> vocabulary() const { return {}; }
+};
+
+/// The keys of [task] for one type.
+class TaskSettings {
+public:
+    virtual ~TaskSettings() = default;
+    /// Declares every key but `type`.
+    virtual void fields(Fields& fields) = 0;
+    /// What is wrong between keys (each in range already): one sentence per problem, with the key it is about.
+    struct Problem {
+        std::string key;
+        std::string message;
+    };
+    virtual std::vector<Problem> check() const { return {}; }
+    /// Reads and checks all data. Throws UsageError or IoError naming the file, the place and the mend.
+    virtual std::unique_ptr<Task> build(std::uint64_t seed) const = 0;
+};
+
+struct TaskType {
+    std::string name;
+    std::string doc;
+    std::function<std::unique_ptr<TaskSettings>()> settings;
+};
+
+/// All registered types, sorted by name.
+const std::vector<TaskType>& task_types();
+/// Null when there is none of that name.
+const TaskType* find_task_type(const std::string& name);
+
+struct RegisterTask {
+    RegisterTask(std::string name, std::string doc, std::function<std::unique_ptr<TaskSettings>()> settings);
+};
+
+}  // namespace headscope
