@@ -135,8 +135,8 @@ void trace(const TraceArguments& arguments) {
     if (fs::exists(fs::symlink_status(arguments.out)))
         throw UsageError("trace: " + arguments.out + " exists already; give another name with -o");
     const Experiment experiment = settle(load_config(paths.config));
-    const TokenFile tokens =
-        read_token_file(arguments.tokens, experiment.task->vocab_size(), experiment.task->seq_len());
+    constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
+    const TokenFile tokens = read_token_file(arguments.tokens, experiment.task->vocab_size(), any_length);
     const Checkpoint checkpoint = load(arguments);
 
     nn::Transformer model(experiment.model);

@@ -34,7 +34,7 @@ Shape check_layout(const hdf5::File& file, const std::string& dataset, const std
                 fmt::format("{} is {}, without a token; write at least one batch of one sequence", name, shape));
         room /= size;
     }
-    if (info.shape[2] != seq_len)
+    if (seq_len > 0 && info.shape[2] != seq_len)
         throw UsageError(fmt::format("{} is {}, but task.seq_len is {}; set task.seq_len = {}", name, shape, seq_len,
                                      info.shape[2]));
     if (room == 0)

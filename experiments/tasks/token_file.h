@@ -15,10 +15,10 @@ struct TokenFile {
     std::int64_t batch_size() const { return inputs.size(1); }
 };
 
-/// Reads and checks the whole file. Throws IoError when it cannot be read, is no HDF5 file, or leads out of itself
-/// (links, virtual datasets, external storage); UsageError when a dataset is missing, not of 64-bit integers, not
-/// [batches, B, seq_len] with every size at least 1, larger than memory, or holds a value out of range (named with its
-/// place).
+/// Reads and checks the whole file. `seq_len` = 0 takes any length. Throws IoError when it cannot be read, is no HDF5
+/// file, or leads out of itself (links, virtual datasets, external storage); UsageError when a dataset is missing, not
+/// of 64-bit integers, not [batches, B, seq_len] with every size at least 1, larger than memory, or holds a value out
+/// of range (named with its place).
 TokenFile read_token_file(const std::string& path, std::int64_t vocab_size, std::int64_t seq_len);
 
 }  // namespace headscope

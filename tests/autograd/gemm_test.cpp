@@ -37,14 +37,16 @@ private:
     std::uint64_t index_ = 0;
 };
 
-/// A random matrix, stored by rows or (transposed) by columns, with unused elements between its lines.
+/// A random matrix, stored by rows or (transposed) by columns, with unused elements between its lines and, now and
+/// then, between its elements.
 template <class T>
 struct Matrix {
     Matrix(std::int64_t rows, std::int64_t columns, bool transposed, Dice& dice) {
-        const std::int64_t line = (transposed ? rows : columns) + dice.between(0, 5);
+        const std::int64_t gap = dice.between(0, 4) == 0 ? 2 : 1;
+        const std::int64_t line = gap * (transposed ? rows : columns) + dice.between(0, 5);
         data = dice.values<T>(line * (transposed ? columns : rows) + 1);
-        row = transposed ? 1 : line;
-        column = transposed ? line : 1;
+        row = transposed ? gap : line;
+        column = transposed ? line : gap;
     }
     MatrixView<T> view() const { return {data.data(), row, column}; }
     T& at(std::int64_t i, std::int64_t j) { return data[static_cast<std::size_t>(i * row + j * column)]; }

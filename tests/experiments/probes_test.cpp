@@ -178,6 +178,16 @@ TEST(Overlap, HandlesDependentColumns) {
     EXPECT_NEAR(values[1 * 3 + 1], 0.5, 1e-12);  // two of four dimensions
 }
 
+TEST(Overlap, HandlesNearlyDependentColumns) {
+    nn::Transformer model(small_model());
+    fill_parameters(model, "weights.");
+    for (const auto& block : model.blocks) {
+        float* rows = block->attn.W_k.weight.data<float>();  // head 2's rows 8 and 9 differ by 1e-5
+        for (std::int64_t d = 0; d < 10; ++d) rows[90 + d] = rows[80 + d] + 1e-5f * rows[100 + d] * rows[10 + d];
+    }
+    expect_overlaps(model, measure("overlap", model), 1e-9);
+}
+
 TEST(Overlap, OfNothingIsZero) {
     nn::Transformer model(small_model());
     for (const NamedTensor& parameter : model.named_parameters()) Tensor(parameter.tensor).fill_(0);
