@@ -4,6 +4,7 @@
 #include <atomic>
 #include <limits>
 #include <queue>
+#include <span>
 #include <string>
 
 #include "autograd/ops/arithmetic.h"
@@ -38,7 +39,9 @@ Node::Input input_of(const Tensor& tensor) {
     return input;
 }
 
-bool any_requires_grad(std::initializer_list<Tensor> inputs) {
+using Tensors = std::span<const Tensor>;
+
+bool any_requires_grad(Tensors inputs) {
     return std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.requires_grad(); });
 }
 
@@ -74,6 +77,30 @@ void check_gradient(const char* what, const char* name, const Tensor& gradient, 
                 std::string(name_of(dtype)) + " " + shape.str());
 }
 
+void record_all(const char* name, Tensors inputs, std::span<Tensor> outputs, Tensors saved, BackwardFunction backward) {
+    if (!recording || !any_requires_grad(inputs)) return;
+    auto node = std::make_shared<Node>(name, ++nodes_made);
+    node->inputs.reserve(inputs.size());
+    for (const Tensor& input : inputs) node->inputs.push_back(input_of(input));
+    node->saved.reserve(saved.size());
+    for (const Tensor& tensor : saved) node->saved.push_back(tensor.defined() ? tensor.detach() : Tensor{});
+    node->backward = backward;
+    node->outputs.reserve(outputs.size());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+        if (!outputs[i].defined()) {
+            node->outputs.push_back({});
+            continue;
+        }
+        TensorImpl& impl = *GraphAccess::impl(outputs[i]);
+        if (impl.node || impl.requires_grad)
+            throw Error("record: output " + std::to_string(i) + " of `" + name +
+                        "` is already part of a graph; an op must return a fresh tensor");
+        node->outputs.push_back({impl.shape, impl.dtype, {}});
+        impl.node = node;
+        impl.output = static_cast<int>(i);
+    }
+}
+
 }  // namespace
 
 bool grad_enabled() { return recording; }
@@ -102,37 +129,25 @@ const Shape& Backward::input_shape(int input) const { return node_.inputs[static
 bool Backward::needs(int input) const { return node_.inputs[static_cast<std::size_t>(input)].node != nullptr; }
 void Backward::set(int input, Tensor gradient) { input_grads_[static_cast<std::size_t>(input)] = std::move(gradient); }
 
-bool records(std::initializer_list<Tensor> inputs) { return recording && any_requires_grad(inputs); }
+bool records(std::initializer_list<Tensor> inputs) {
+    return recording && any_requires_grad({inputs.begin(), inputs.size()});
+}
 
 std::vector<Tensor> record(const char* name, std::initializer_list<Tensor> inputs, std::vector<Tensor> outputs,
                            std::initializer_list<Tensor> saved, BackwardFunction backward) {
-    if (!records(inputs)) return outputs;
-    auto node = std::make_shared<Node>(name, ++nodes_made);
-    node->inputs.reserve(inputs.size());
-    for (const Tensor& input : inputs) node->inputs.push_back(input_of(input));
-    node->saved.reserve(saved.size());
-    for (const Tensor& tensor : saved) node->saved.push_back(tensor.defined() ? tensor.detach() : Tensor{});
-    node->backward = backward;
-    node->outputs.reserve(outputs.size());
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-        if (!outputs[i].defined()) {
-            node->outputs.push_back({});
-            continue;
-        }
-        TensorImpl& impl = *GraphAccess::impl(outputs[i]);
-        if (impl.node || impl.requires_grad)
-            throw Error("record: output " + std::to_string(i) + " of `" + name +
-                        "` is already part of a graph; an op must return a fresh tensor");
-        node->outputs.push_back({impl.shape, impl.dtype, {}});
-        impl.node = node;
-        impl.output = static_cast<int>(i);
-    }
+    record_all(name, {inputs.begin(), inputs.size()}, outputs, {saved.begin(), saved.size()}, backward);
     return outputs;
 }
 
 Tensor record(const char* name, std::initializer_list<Tensor> inputs, Tensor output,
               std::initializer_list<Tensor> saved, BackwardFunction backward) {
-    return record(name, inputs, std::vector<Tensor>{std::move(output)}, saved, backward)[0];
+    record_all(name, {inputs.begin(), inputs.size()}, {&output, 1}, {saved.begin(), saved.size()}, backward);
+    return output;
+}
+
+Tensor record(const char* name, const std::vector<Tensor>& inputs, Tensor output, BackwardFunction backward) {
+    record_all(name, inputs, {&output, 1}, {}, backward);
+    return output;
 }
 
 /// One walk back over a graph.

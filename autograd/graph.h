@@ -103,6 +103,8 @@ Tensor record(const char* name, std::initializer_list<Tensor> inputs, Tensor out
 /// The same for an op with several outputs.
 std::vector<Tensor> record(const char* name, std::initializer_list<Tensor> inputs, std::vector<Tensor> outputs,
                            std::initializer_list<Tensor> saved, BackwardFunction backward);
+/// The same for an op with any number of inputs of one kind, which saves nothing.
+Tensor record(const char* name, const std::vector<Tensor>& inputs, Tensor output, BackwardFunction backward);
 /// Would an op on these inputs be recorded? Lets an op skip work that only its backward needs.
 bool records(std::initializer_list<Tensor> inputs);
 

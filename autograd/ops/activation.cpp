@@ -1,48 +1,16 @@
 #include "autograd/ops/activation.h"
 
-#include <cmath>
-#include <cstdint>
 #include <numbers>
 
 #include "autograd/graph.h"
+#include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/vector_math.h"
-#include "autograd/parallel.h"
 
 namespace headscope {
 namespace {
 
-constexpr std::int64_t grain = 1 << 13;  // elements of one chunk
-
-/// y[i] = function(x[i]).
-template <class Function>
-Tensor map(const char* op, const Tensor& x, Function function) {
-    Tensor y = Tensor::empty(x.shape(), x.dtype());
-    dispatch_float(x.dtype(), op, [&](auto zero) {
-        using T = decltype(zero);
-        const T* from = x.data<T>();
-        T* to = y.data<T>();
-        parallel_for(x.numel(), grain, [=](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) to[i] = function(from[i]);
-        });
-    });
-    return y;
-}
-
-/// dx[i] = function(dy[i], saved[i]).
-template <class Function>
-Tensor map_back(const char* op, const Tensor& dy, const Tensor& saved, Function function) {
-    Tensor dx = Tensor::empty(dy.shape(), dy.dtype());
-    dispatch_float(dy.dtype(), op, [&](auto zero) {
-        using T = decltype(zero);
-        const T* gradient = dy.data<T>();
-        const T* from = saved.data<T>();
-        T* to = dx.data<T>();
-        parallel_for(dy.numel(), grain, [=](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) to[i] = function(gradient[i], from[i]);
-        });
-    });
-    return dx;
-}
+using kernels::map;
+using kernels::map_back;
 
 /// Phi(x), the standard normal distribution function.
 template <class T>
@@ -90,14 +58,6 @@ Tensor silu(const Tensor& x) {
                    const auto s = sigmoid(v);
                    return dy * (s * (1 + v * (1 - s)));
                }));
-    });
-}
-
-Tensor sqrt(const Tensor& x) {
-    Tensor y = map("sqrt", x, [](auto v) { return std::sqrt(v); });
-    return record("sqrt", {x}, y, {y}, [](Backward& bw) {
-        // y = sqrt(x)  =>  dy/dx = 1 / (2 y)
-        bw.set(0, map_back("sqrt", bw.grad(), bw.saved(0), [](auto dy, auto root) { return dy / (2 * root); }));
     });
 }
 

@@ -11,7 +11,5 @@ Tensor gelu(const Tensor& x);
 Tensor relu(const Tensor& x);
 /// x / (1 + exp(-x)).
 Tensor silu(const Tensor& x);
-/// The square root; NaN below 0, and the gradient at 0 is infinite.
-Tensor sqrt(const Tensor& x);
 
 }  // namespace headscope

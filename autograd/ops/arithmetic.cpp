@@ -1,71 +1,13 @@
 #include "autograd/ops/arithmetic.h"
 
-#include <string>
-
 #include "autograd/graph.h"
-#include "autograd/kernels/strided_walk.h"
-#include "autograd/parallel.h"
+#include "autograd/kernels/elementwise.h"
 
 namespace headscope {
 namespace {
 
-// Elements in a chunk; less work than this is not worth waking a thread.
-constexpr std::int64_t grain = 16384;
-
-// One run of the walk. A broadcast operand stands still (step 0) or goes along (step 1), and never do both stand still
-// in a run of more than one element.
-template <class T, class Op>
-void combine_run(const T* a, std::int64_t step_a, const T* b, std::int64_t step_b, T* c, std::int64_t count, Op op) {
-    if (step_a == 0) {
-        const T left = *a;
-        for (std::int64_t i = 0; i < count; ++i) c[i] = op(left, b[i]);
-    } else if (step_b == 0) {
-        const T right = *b;
-        for (std::int64_t i = 0; i < count; ++i) c[i] = op(a[i], right);
-    } else {
-        for (std::int64_t i = 0; i < count; ++i) c[i] = op(a[i], b[i]);
-    }
-}
-
-// c = op(a, b), element by element, under broadcasting.
-template <class Op>
-Tensor combine(const char* name, const Tensor& a, const Tensor& b, Op op) {
-    if (a.dtype() != b.dtype())
-        throw Error(std::string(name) + ": the dtypes differ; a is " + std::string(name_of(a.dtype())) + " " +
-                    a.shape().str() + ", b is " + std::string(name_of(b.dtype())) + " " + b.shape().str() +
-                    "; convert one with to()");
-    const Shape shape = broadcast_shapes(a.shape(), b.shape(), name);
-    Tensor c = Tensor::empty(shape, a.dtype());
-    const StridedWalk<2> walk(shape, {broadcast_strides(a.shape(), shape), broadcast_strides(b.shape(), shape)});
-    dispatch_float(a.dtype(), name, [&](auto scalar) {
-        using T = decltype(scalar);
-        const T* const pa = a.data<T>();
-        const T* const pb = b.data<T>();
-        T* const pc = c.data<T>();
-        parallel_for(shape.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-            walk.run(begin, end, [&](std::int64_t position, std::int64_t count, const auto& offsets) {
-                combine_run(pa + offsets[0], walk.step(0), pb + offsets[1], walk.step(1), pc + position, count, op);
-            });
-        });
-    });
-    return c;
-}
-
-// c = op(a, constant), element by element; the constant is rounded to a's dtype once.
-template <class Op>
-Tensor transform(const char* name, const Tensor& a, double constant, Op op) {
-    Tensor c = Tensor::empty(a.shape(), a.dtype());
-    dispatch_float(a.dtype(), name, [&](auto scalar) {
-        using T = decltype(scalar);
-        const T* const pa = a.data<T>();
-        T* const pc = c.data<T>();
-        const T value = static_cast<T>(constant);
-        parallel_for(a.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) pc[i] = op(pa[i], value);
-        });
-    });
-    return c;
-}
+using kernels::combine;
+using kernels::transform;
 
 }  // namespace
 

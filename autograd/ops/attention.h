@@ -1,7 +1,11 @@
 // Scaled dot-product attention over heads that lie side by side, twice: one fused kernel, and the same thing composed
 // of plain ops. A test holds one against the other.
 //
-//   S = q k^T / sqrt(d_k)      P = softmax(S over visible keys)      P' = dropout(P)      O = P' v
+//   S = q k^T / sqrt(d_k) (- alibi)      P = softmax(S over visible keys)      P' = dropout(P)      O = P' v
+//
+// Two other kinds of weights: linear, P_ij = phi(q_i) phi(k_j) / sum of the same over visible j, phi = elu + 1
+// (Katharopoulos et al. 2020; computed in full here, because the weights are what one looks at), and uniform,
+// P_ij = 1 / number of visible keys.
 //
 // q is [B, Tq, H*d_k], k is [B, Tk, H*d_k], v is [B, Tk, H*d_v]; head h owns columns [h*d, (h+1)*d), read in place.
 #pragma once
@@ -38,12 +42,20 @@ private:
     Tensor visible_;
 };
 
+/// How queries and keys become weights.
+enum class AttentionKind { softmax, linear, uniform };
+
 struct AttentionOptions {
     std::int64_t num_heads = 1;
     Mask mask = {};
     double dropout = 0;                    ///< probability, on P; 0 = off
     const RandomStream* random = nullptr;  ///< needed when dropout > 0; index of an element = its place in [B,H,Tq,Tk]
     bool need_weights = false;             ///< also return P
+    AttentionKind kind = AttentionKind::softmax;
+    /// Adds -2^(-8 (h+1) / H) |i - j| to the scores of head h before the mask (Press et al. 2022); softmax only.
+    bool alibi = false;
+    /// When the heads given are some of a larger number: they are heads alibi_first, ... of alibi_heads. 0 = of H.
+    std::int64_t alibi_first = 0, alibi_heads = 0;
 };
 
 struct AttentionResult {
@@ -51,10 +63,10 @@ struct AttentionResult {
     Tensor weights;  ///< [B, H, Tq, Tk]: P, before dropout; undefined unless asked for. Gradients flow through it too
 };
 
-/// A query that sees no key gets output 0, weights 0 and no gradient.
+/// A query that sees no key gets output 0, weights 0 and no gradient. Uniform weights leave q and k a gradient of 0.
 /// Throws Error when the shapes do not fit each other, the number of heads, or the mask.
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
-/// The same from reshape, permute, matmul and masked_softmax.
+/// The same from plain ops: reshape, permute, matmul, masked_softmax, ...
 AttentionResult attention_unfused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 
 }  // namespace headscope

@@ -8,8 +8,8 @@
 
 #include "autograd/graph.h"
 #include "autograd/kernels/vector_math.h"
-#include "autograd/ops/activation.h"
 #include "autograd/ops/arithmetic.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/parallel.h"
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "autograd/graph.h"
+#include "autograd/kernels/axes.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/shaping.h"
 #include "autograd/parallel.h"
@@ -144,35 +145,6 @@ Tensor reduce(const char* name, const Tensor& x, const Shape& shape, double divi
         current = next;
     }
     return current;
-}
-
-struct ReducedShapes {
-    Shape kept;              // reduced axes stay as 1
-    Shape dropped;           // reduced axes are gone
-    std::int64_t terms = 1;  // elements in each sum
-};
-
-ReducedShapes reduced_shapes(const char* name, const Shape& shape, const std::vector<int>& axes) {
-    std::array<bool, Shape::max_rank> summed{};
-    if (axes.empty()) summed.fill(true);
-    for (const int given : axes) {
-        bool& seen = summed[static_cast<std::size_t>(shape.axis(given, name))];
-        if (seen)
-            throw Error(std::string(name) + ": axis " + std::to_string(given) + " is given twice; x is " + shape.str());
-        seen = true;
-    }
-    ReducedShapes result{shape, {}, 1};
-    std::vector<std::int64_t> left;
-    for (int axis = 0; axis < shape.rank(); ++axis) {
-        if (!summed[static_cast<std::size_t>(axis)]) {
-            left.push_back(shape[axis]);
-            continue;
-        }
-        result.terms *= shape[axis];
-        result.kept[axis] = 1;
-    }
-    result.dropped = Shape(left);
-    return result;
 }
 
 }  // namespace

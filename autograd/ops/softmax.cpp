@@ -1,12 +1,16 @@
 #include "autograd/ops/softmax.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "autograd/graph.h"
 #include "autograd/kernels/vector_math.h"
+#include "autograd/ops/shaping.h"
 #include "autograd/parallel.h"
 
 namespace headscope {
@@ -62,6 +66,51 @@ Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
     return dx;
 }
 
+/// y = (x - max) - log(sum exp(x - max)). The sum is of at least 1, so its logarithm is as exact as the sum.
+template <class T>
+void log_softmax_row(const T* x, T* y, std::int64_t n) {
+    const T most = kernels::row_max(x, n);
+    for (std::int64_t i = 0; i < n; ++i) y[i] = kernels::fast_exp(x[i] - most);
+    const T total = std::log(kernels::row_sum(y, n));
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] - most - total;
+}
+
+/// dx = dy - exp(y) sum dy, from y_i = x_i - log(sum e^x): dy_i/dx_j = [i = j] - exp(y_j).
+Tensor log_softmax_backward(const Tensor& dy, const Tensor& y) {
+    Tensor dx = Tensor::empty(y.shape(), y.dtype());
+    const Rows rows = rows_of(y, "log_softmax");
+    dispatch_float(y.dtype(), "log_softmax", [&](auto zero) {
+        using T = decltype(zero);
+        const T* gradients = dy.data<T>();
+        const T* values = y.data<T>();
+        T* to = dx.data<T>();
+        parallel_for(rows.count, rows.grain, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row) {
+                const T* g = gradients + row * rows.size;
+                const T* v = values + row * rows.size;
+                T* d = to + row * rows.size;
+                const T total = kernels::row_sum(g, rows.size);
+                for (std::int64_t i = 0; i < rows.size; ++i) d[i] = g[i] - kernels::fast_exp(v[i]) * total;
+            }
+        });
+    });
+    return dx;
+}
+
+/// Is `axis` another than the last?
+bool needs_turning(const Tensor& x, int axis, const char* op) {
+    return x.rank() > 0 && x.shape().axis(axis, op) != x.rank() - 1;
+}
+
+/// op along `axis` by an op along the last one: the two axes change places before and after.
+template <class Op>
+Tensor with_axis_last(const Tensor& x, int axis, Op op) {
+    std::vector<int> order(static_cast<std::size_t>(x.rank()));
+    std::iota(order.begin(), order.end(), 0);
+    std::swap(order.back(), order[static_cast<std::size_t>(axis < 0 ? axis + x.rank() : axis)]);
+    return permute(op(permute(x, order)), order);
+}
+
 /// Where the rows of a tensor that broadcasts to `shape` begin, and how far apart the elements of a row are (0 or 1).
 class BroadcastRows {
 public:
@@ -89,7 +138,9 @@ private:
 
 }  // namespace
 
-Tensor softmax(const Tensor& x) {
+Tensor softmax(const Tensor& x, int axis) {
+    if (needs_turning(x, axis, "softmax"))
+        return with_axis_last(x, axis, [](const Tensor& turned) { return softmax(turned); });
     const Rows rows = rows_of(x, "softmax");
     Tensor y = Tensor::empty(x.shape(), x.dtype());
     dispatch_float(x.dtype(), "softmax", [&](auto zero) {
@@ -105,6 +156,24 @@ Tensor softmax(const Tensor& x) {
         });
     });
     return record("softmax", {x}, y, {y}, [](Backward& bw) { bw.set(0, softmax_backward(bw.grad(), bw.saved(0))); });
+}
+
+Tensor log_softmax(const Tensor& x, int axis) {
+    if (needs_turning(x, axis, "log_softmax"))
+        return with_axis_last(x, axis, [](const Tensor& turned) { return log_softmax(turned); });
+    const Rows rows = rows_of(x, "log_softmax");
+    Tensor y = Tensor::empty(x.shape(), x.dtype());
+    dispatch_float(x.dtype(), "log_softmax", [&](auto zero) {
+        using T = decltype(zero);
+        const T* from = x.data<T>();
+        T* to = y.data<T>();
+        parallel_for(rows.count, rows.grain, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row)
+                log_softmax_row(from + row * rows.size, to + row * rows.size, rows.size);
+        });
+    });
+    return record("log_softmax", {x}, y, {y},
+                  [](Backward& bw) { bw.set(0, log_softmax_backward(bw.grad(), bw.saved(0))); });
 }
 
 Tensor masked_softmax(const Tensor& x, const Tensor& visible) {

@@ -100,18 +100,5 @@ TEST(Relu, GradientAtZeroIsZero) {
     EXPECT_EQ(x.grad().at({2}), 7);
 }
 
-TEST(Sqrt, ValueAndGradient) {
-    Tensor x = Tensor::from({3}, {0.25, 9, 2}, DType::f64);
-    x.set_requires_grad();
-    const Tensor y = sqrt(x);
-    backward(y, {.gradient = Tensor::from({3}, {3, -6, 1}, DType::f64)});
-    EXPECT_EQ(y.at({0}), 0.5);
-    EXPECT_EQ(y.at({1}), 3);
-    EXPECT_DOUBLE_EQ(y.at({2}), std::numbers::sqrt2);
-    EXPECT_EQ(x.grad().at({0}), 3);
-    EXPECT_EQ(x.grad().at({1}), -1);
-    EXPECT_DOUBLE_EQ(x.grad().at({2}), 0.5 / std::numbers::sqrt2);
-}
-
 }  // namespace
 }  // namespace headscope

@@ -43,6 +43,11 @@ TEST(AttentionErrors, MisfitsAreExplained) {
               text("dropout must be in [0, 1)", "[2, 5, 12]", "[2, 7, 12]", "[2, 7, 12]", 3));
     EXPECT_EQ(error({2, 5, 12}, {2, 7, 12}, {2, 7, 12}, {.num_heads = 3, .dropout = 0.5}),
               text("dropout needs a random stream", "[2, 5, 12]", "[2, 7, 12]", "[2, 7, 12]", 3));
+    EXPECT_EQ(error({2, 5, 12}, {2, 7, 12}, {2, 7, 12}, {.num_heads = 3, .kind = AttentionKind::linear, .alibi = true}),
+              text("alibi is added to the scores of a softmax; linear and uniform attention have none", "[2, 5, 12]",
+                   "[2, 7, 12]", "[2, 7, 12]", 3));
+    EXPECT_EQ(error({2, 5, 12}, {2, 7, 12}, {2, 7, 12}, {.num_heads = 3, .alibi_first = 2, .alibi_heads = 4}),
+              text("alibi_first is 2 of 4 heads", "[2, 5, 12]", "[2, 7, 12]", "[2, 7, 12]", 3));
     EXPECT_EQ(error_of([] {
                   const Tensor wide = random_tensor({2, 5, 12}, 1, DType::f64);
                   attention(random_tensor({2, 5, 12}, 1), wide, wide, {.num_heads = 3});

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <ostream>
+#include <tuple>
 
 #include "autograd/ops.h"
 #include "tests/autograd/helpers.h"
@@ -18,7 +19,8 @@ using test::random_tensor;
 
 using Tensors = std::vector<Tensor>;
 
-enum class Values { normal, away_from_zero };  // the second for kinks at 0 and for divisors
+// The kinks and poles that a row's values stay away from: none; 0; 0, by being above it.
+enum class Values { normal, away_from_zero, positive };
 
 struct Row {
     std::string name;
@@ -33,6 +35,8 @@ Tensor make_input(const Shape& shape, std::size_t index, Values values) {
     Tensor x = random_tensor(shape, index, DType::f64);
     if (values == Values::away_from_zero)
         for (std::int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] += std::copysign(0.3, x.data<double>()[i]);
+    if (values == Values::positive)
+        for (std::int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] = 0.3 + std::fabs(x.data<double>()[i]);
     return x;
 }
 
@@ -78,6 +82,23 @@ void add_attention(std::vector<Row>& rows, const std::string& name, Attention at
     add("dropout", {.num_heads = 3, .mask = Mask::causal(), .dropout = 0.4, .random = &random});
     add("dropout_weights",
         {.num_heads = 3, .mask = Mask::none(), .dropout = 0.4, .random = &random, .need_weights = true});
+    for (const auto& [variant, kind, alibi] :
+         {std::tuple{"alibi", AttentionKind::softmax, true}, std::tuple{"linear", AttentionKind::linear, false},
+          std::tuple{"uniform", AttentionKind::uniform, false}}) {
+        const std::string prefix = variant;
+        add(prefix, {.num_heads = 3, .mask = Mask::none(), .kind = kind, .alibi = alibi});
+        add(prefix + "_weights",
+            {.num_heads = 3, .mask = Mask::causal(), .need_weights = true, .kind = kind, .alibi = alibi});
+        add(prefix + "_visible",
+            {.num_heads = 3, .mask = Mask::visible(blind_query()), .need_weights = true, .kind = kind, .alibi = alibi});
+        add(prefix + "_dropout", {.num_heads = 3,
+                                  .mask = Mask::causal(),
+                                  .dropout = 0.4,
+                                  .random = &random,
+                                  .need_weights = true,
+                                  .kind = kind,
+                                  .alibi = alibi});
+    }
     rows.push_back({name + "_same_input",
                     [attend](const Tensors& x) {
                         return as_list(attend(x[0], x[0], x[0], {.num_heads = 3, .mask = Mask::causal()}));
@@ -91,6 +112,8 @@ std::vector<Row> table() {
     const Tensor unscored = Tensor::full({2, 3}, -1, DType::i64);
     const RandomStream random(5, "dropout");
     const auto at_zero = Values::away_from_zero;
+    const auto below_zero = Values::positive;
+    const Tensor places = Tensor::from({2, 4, 2}, {0, 2, 2, 2, 1, 0, 0, 0, 1, 1, 2, 0, 1, 1, 2, 1}, DType::i64);
 
     std::vector<Row> rows{
         {"add", [](const Tensors& x) { return Tensors{x[0] + x[1]}; }, {{2, 3, 5}, {2, 3, 5}}},
@@ -210,6 +233,97 @@ std::vector<Row> table() {
          {{2, 3, 4}}},
         {"dropout", [random](const Tensors& x) { return Tensors{dropout(x[0], 0.3, random)}; }, {{5, 7}}},
         {"dropout_off", [random](const Tensors& x) { return Tensors{dropout(x[0], 0, random) * x[0]}; }, {{5, 7}}},
+
+        {"exp", [](const Tensors& x) { return Tensors{exp(x[0])}; }, {{3, 7}}},
+        {"log", [](const Tensors& x) { return Tensors{log(x[0])}; }, {{3, 7}}, below_zero},
+        {"sqrt", [](const Tensors& x) { return Tensors{sqrt(x[0])}; }, {{3, 7}}, below_zero},
+        {"tanh", [](const Tensors& x) { return Tensors{tanh(x[0])}; }, {{3, 7}}},
+        {"sigmoid", [](const Tensors& x) { return Tensors{sigmoid(x[0])}; }, {{3, 7}}},
+        {"pow_0", [](const Tensors& x) { return Tensors{pow(x[0], 0)}; }, {{3, 7}}},
+        {"pow_2", [](const Tensors& x) { return Tensors{pow(x[0], 2)}; }, {{3, 7}}},
+        {"pow_minus_3", [](const Tensors& x) { return Tensors{pow(x[0], -3)}; }, {{3, 7}}, at_zero},
+        {"pow_fraction", [](const Tensors& x) { return Tensors{pow(x[0], 1.7)}; }, {{3, 7}}, below_zero},
+        {"pow_tensor", [](const Tensors& x) { return Tensors{pow(x[0], x[1])}; }, {{3, 7}, {3, 7}}, below_zero},
+        {"pow_stretched", [](const Tensors& x) { return Tensors{pow(x[0], x[1])}; }, {{3, 7}, {2, 1, 7}}, below_zero},
+        {"where",
+         [](const Tensors& x) {
+             return Tensors{where(some_true({2, 3, 5}), x[0], x[1])};
+         },
+         {{2, 3, 5}, {2, 3, 5}}},
+        {"where_stretched",
+         [](const Tensors& x) {
+             return Tensors{where(some_true({3, 1}), x[0], x[1])};
+         },
+         {{2, 1, 5}, {5}}},
+        {"masked_fill",
+         [](const Tensors& x) {
+             return Tensors{masked_fill(x[0], some_true({2, 3, 5}), -7)};
+         },
+         {{2, 3, 5}}},
+        {"masked_fill_stretched",
+         [](const Tensors& x) {
+             return Tensors{masked_fill(x[0], some_true({3, 1}), 2)};
+         },
+         {{2, 3, 5}}},
+
+        {"max",
+         [](const Tensors& x) { return Tensors{max(x[0])}; },
+         {{2, 3, 5}}},  // kinks: ties, which normal values miss
+        {"max_middle", [](const Tensors& x) { return Tensors{max(x[0], {1})}; }, {{2, 3, 5}}},
+        {"max_outer_and_inner",
+         [](const Tensors& x) {
+             return Tensors{max(x[0], {2, 0}, true)};
+         },
+         {{2, 3, 5, 4}}},
+        {"logsumexp", [](const Tensors& x) { return Tensors{logsumexp(x[0])}; }, {{2, 3, 5}}},
+        {"logsumexp_last", [](const Tensors& x) { return Tensors{logsumexp(x[0], {-1})}; }, {{2, 3, 5}}},
+        {"logsumexp_outer_and_inner",
+         [](const Tensors& x) {
+             return Tensors{logsumexp(x[0], {2, 0}, true)};
+         },
+         {{2, 3, 5, 4}}},
+
+        {"slice", [](const Tensors& x) { return Tensors{slice(x[0], 1, 1, 4)}; }, {{2, 5, 3}}},
+        {"slice_steps", [](const Tensors& x) { return Tensors{slice(x[0], -1, 1, -1, 2)}; }, {{2, 3, 7}}},
+        {"slice_nothing",
+         [](const Tensors& x) {
+             return Tensors{slice(x[0], 0, 1, 1), x[0]};
+         },
+         {{2, 3}}},
+        {"concat",
+         [](const Tensors& x) {
+             return Tensors{concat({x[0], x[1], x[0]}, 1)};
+         },
+         {{2, 3, 5}, {2, 1, 5}}},
+        {"concat_last",
+         [](const Tensors& x) {
+             return Tensors{concat({x[0], x[1]}, -1)};
+         },
+         {{2, 3}, {2, 4}}},
+        {"stack",
+         [](const Tensors& x) {
+             return Tensors{stack({x[0], x[1], x[2]}, 1)};
+         },
+         {{2, 5}, {2, 5}, {2, 5}}},
+        {"stack_last",
+         [](const Tensors& x) {
+             return Tensors{stack({x[0], x[1]}, -1)};
+         },
+         {{2, 5}, {2, 5}}},
+        {"gather", [places](const Tensors& x) { return Tensors{gather(x[0], 1, places)}; }, {{2, 3, 5}}},
+        {"gather_first", [places](const Tensors& x) { return Tensors{gather(x[0], 0, places)}; }, {{3, 4, 2}}},
+        {"gather_last", [places](const Tensors& x) { return Tensors{gather(x[0], -1, places)}; }, {{3, 4, 5}}},
+
+        {"softmax_first", [](const Tensors& x) { return Tensors{softmax(x[0], 0)}; }, {{2, 3, 5}}},
+        {"log_softmax", [](const Tensors& x) { return Tensors{log_softmax(x[0])}; }, {{2, 3, 5}}},
+        {"log_softmax_middle", [](const Tensors& x) { return Tensors{log_softmax(x[0], 1)}; }, {{2, 3, 5}}},
+        {"rms_norm", [](const Tensors& x) { return Tensors{rms_norm(x[0], x[1])}; }, {{2, 3, 7}, {7}}},
+        {"rms_norm_large_eps", [](const Tensors& x) { return Tensors{rms_norm(x[0], x[1], 0.5)}; }, {{4, 5}, {5}}},
+        {"rms_norm_unfused", [](const Tensors& x) { return Tensors{rms_norm_unfused(x[0], x[1])}; }, {{2, 3, 7}, {7}}},
+        {"mse", [](const Tensors& x) { return Tensors{mse(x[0], x[1])}; }, {{2, 3, 5}, {2, 3, 5}}},
+        {"mse_itself", [](const Tensors& x) { return Tensors{mse(x[0], x[0] * x[0])}; }, {{2, 3}}},
+        {"rotary", [](const Tensors& x) { return Tensors{rotary(x[0], 3)}; }, {{2, 5, 12}}},
+        {"rotary_other_base", [](const Tensors& x) { return Tensors{rotary(x[0], 2, 7)}; }, {{2, 5, 12}}},
     };
     add_attention(rows, "attention", attention);
     add_attention(rows, "attention_unfused", attention_unfused);

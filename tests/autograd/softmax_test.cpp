@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/graph.h"
+#include "autograd/ops/shaping.h"
 #include "autograd/random.h"
 #include "tests/autograd/helpers.h"
 
@@ -176,6 +177,31 @@ TEST(MaskedSoftmax, NamesWhatIsWrong) {
                   masked_softmax(x, Tensor::zeros({2, 4}, DType::boolean));
               }),
               "masked_softmax: visible does not broadcast to x; x is [2, 5], visible is [2, 4]");
+}
+
+TEST(Softmax, AnyAxis) {
+    const Tensor x = random_tensor({2, 3, 5}, DType::f64, "axes");
+    for (int axis = -3; axis < 3; ++axis) {
+        const int along = axis < 0 ? axis + 3 : axis;
+        std::vector<int> order{0, 1, 2};
+        std::swap(order[2], order[static_cast<std::size_t>(along)]);
+        const Tensor expected = permute(softmax(permute(x, order)), order);
+        EXPECT_EQ(test::difference(softmax(x, axis), expected), 0);
+        const Tensor logs = log_softmax(x, axis);
+        for (std::size_t i = 0; i < 30; ++i)
+            EXPECT_NEAR(logs.values<double>()[i], std::log(expected.values<double>()[i]), 1e-14);
+    }
+}
+
+TEST(LogSoftmax, SmallWeightsKeepTheirDigits) {
+    const Tensor y = log_softmax(Tensor::from({2, 2}, {0, 200, 1e6, 1e6 + 1}));
+    EXPECT_EQ(y.at({0, 0}), -200);
+    EXPECT_EQ(y.at({0, 1}), 0);
+    EXPECT_NEAR(y.at({1, 0}), -std::log1p(std::exp(1)), 1e-6);
+    EXPECT_NEAR(y.at({1, 1}), -std::log1p(std::exp(-1)), 1e-6);
+    const Tensor hidden = log_softmax(Tensor::from({2}, {-std::numeric_limits<double>::infinity(), 3}));
+    EXPECT_EQ(hidden.at({0}), -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(hidden.at({1}), 0);
 }
 
 }  // namespace

@@ -1,0 +1,37 @@
+// The sizes and settings of one attention, checked once; shared by the fused kernel and its unfused twin.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "autograd/ops/attention.h"
+
+namespace headscope {
+
+/// Trivially copyable, so that a backward function can keep it.
+struct AttentionPlan {
+    std::int64_t batch, heads, queries, keys, key_dim, value_dim;
+    AttentionKind kind;
+    bool causal;
+    bool alibi;
+    bool masked;                   // a mask tensor is among the saved tensors
+    std::int64_t mask_strides[3];  // of the mask tensor along batch, head and query; 0 where it broadcasts
+    std::int64_t first_slope, all_slopes;
+    double dropout;
+    RandomStream random;
+
+    /// Keys that query i may see by causality alone.
+    std::int64_t reach(std::int64_t i) const { return causal ? std::min(i + 1, keys) : keys; }
+    /// What the products q k are multiplied by before the softmax.
+    double factor() const { return 1 / std::sqrt(static_cast<double>(key_dim)); }
+    /// Head h's alibi slope (Press et al. 2022).
+    double slope(std::int64_t h) const {
+        return std::exp2(-8 * static_cast<double>(first_slope + h + 1) / static_cast<double>(all_slopes));
+    }
+};
+
+/// Throws Error when q, k, v and the options do not fit each other.
+AttentionPlan plan_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+
+}  // namespace headscope

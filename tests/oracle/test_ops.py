@@ -1,0 +1,56 @@
+"""Random cases of every op against PyTorch: values and gradients, in f64 and f32."""
+
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from cli_tools import BINARY
+from op_cases import OPS, UNARY, Draw
+
+RUNNER = pathlib.Path(BINARY).parent / "headscope_op_runner"
+CASES_PER_OP = 10
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+
+
+def close(ours, truth, tolerance, what):
+    error = np.abs(ours - truth).max(initial=0)
+    assert error <= tolerance * max(1, np.abs(truth).max(initial=0)), f"{what}: {ours} is not {truth}"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("op", OPS)
+def test_op_matches_pytorch(op, dtype):
+    cases = [Draw(op, seed, dtype) for seed in range(CASES_PER_OP)]
+    truths, gradients = [], []
+    for case in cases:
+        truth = case.unary() if op in UNARY else getattr(case, op)()
+        gradient = torch.from_numpy(case.random.standard_normal(truth.shape)).to(truth.dtype)
+        truth.backward(gradient)
+        truths.append(truth.detach().double().numpy())
+        gradients.append(gradient)
+    questions = "".join(case.question(gradient) for case, gradient in zip(cases, gradients))
+    run = subprocess.run([RUNNER], input=questions, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    answers = iter(run.stdout.splitlines())
+    for case, truth in zip(cases, truths):
+        what = f"{op} {case.attributes} {[list(t.shape) for t in case.tensors]}"
+        kind, rank, *numbers = next(answers).split()
+        assert kind == "output"
+        shape = [int(size) for size in numbers[:int(rank)]]
+        assert shape == list(truth.shape), what
+        values = [float.fromhex(word) for word in numbers[int(rank):]]
+        close(np.array(values).reshape(shape), truth, TOLERANCE[dtype], what)
+        for tensor in case.tensors:
+            if not tensor.requires_grad:
+                continue
+            kind, *numbers = next(answers).split()
+            assert kind == "gradient"
+            # A tensor that the output does not depend on has no gradient there; here it may be zeros.
+            expected = np.zeros(tensor.shape) if tensor.grad is None else tensor.grad.double().numpy()
+            values = [float.fromhex(word) for word in numbers]
+            close(np.array(values).reshape(expected.shape), expected, TOLERANCE[dtype], f"gradient of {what}")
+        assert next(answers) == "end"
+    assert next(answers, None) is None
