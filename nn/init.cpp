@@ -10,6 +10,7 @@
 #include "nn/layer_norm.h"
 #include "nn/linear.h"
 #include "nn/multi_head_attention.h"
+#include "nn/rms_norm.h"
 
 namespace headscope::nn {
 namespace {
@@ -115,6 +116,8 @@ void initialize(Module& module, const InitOptions& options, std::uint64_t seed) 
         } else if (auto* norm = dynamic_cast<LayerNorm*>(part)) {
             norm->weight.fill_(1);
             norm->bias.fill_(0);
+        } else if (auto* rms = dynamic_cast<RMSNorm*>(part)) {
+            rms->weight.fill_(1);
         }
     }
 

@@ -34,10 +34,9 @@ struct InitOptions {
 };
 
 /// Fills every parameter of `module`: the weight of each Linear by `scheme` from its own [out, in], biases 0 (under
-/// `pytorch` uniform), LayerNorm weight 1 and bias 0, Embedding normal; then clones heads. Parameters that a module of
-/// another type registered itself keep their values.
-/// Drawn in f64 and rounded to the parameter's dtype: call it after Module::to to use all digits of f64.
-/// Throws Error when clone_heads has another letter.
+/// `pytorch` uniform), LayerNorm and RMSNorm weight 1 and bias 0, Embedding normal; then clones heads. Parameters that
+/// a module of another type registered itself keep their values. Drawn in f64 and rounded to the parameter's dtype:
+/// call it after Module::to to use all digits of f64. Throws Error when clone_heads has another letter.
 void initialize(Module& module, const InitOptions& options = {}, std::uint64_t seed = 0);
 
 }  // namespace headscope::nn

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "autograd/ops/attention.h"
+#include "nn/head_gates.h"
 #include "nn/linear.h"
 
 namespace headscope::nn {
@@ -14,20 +15,30 @@ struct AttentionModuleOptions {
     double dropout = 0;         ///< on the weights, in training mode
     std::string name = "attn";  ///< path of the module: names its dropout stream
     bool fused = true;          ///< false: the unfused twin, for tests
+    AttentionKind kind = AttentionKind::softmax;
+    bool rotary = false;  ///< turn q and k of every head by their positions; needs an even head_dim
+    bool alibi = false;   ///< softmax only
 };
+
+/// The width of a head: `head_dim`, or d_model / num_heads when that is 0. Throws Error naming `module` when a size is
+/// not positive or the division leaves a rest.
+std::int64_t resolve_head_dim(const char* module, std::int64_t d_model, std::int64_t num_heads, std::int64_t head_dim);
+/// Throws Error naming `module` when the options cannot be had together.
+void check_attention_options(const char* module, const AttentionModuleOptions& options, std::int64_t head_dim);
 
 /// What a forward pass leaves for whoever watches; all outside the graph.
 struct AttentionRecord {
-    Tensor q, k, v;   ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]
+    Tensor q, k, v;   ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]; q and k after rotation
     Tensor weights;   ///< [B, H, Tq, Tk], before dropout
-    Tensor head_out;  ///< [B, Tq, H*d_v], before W_o
+    Tensor head_out;  ///< [B, Tq, H*d_v], before W_o (after the gates, where there are any)
 };
 
 /// Children W_q, W_k, W_v [H*d_k, d_model] and W_o [d_model, H*d_k]. Head h owns rows [h*d_k, (h+1)*d_k) of W_q, W_k,
 /// W_v and the same columns of W_o.
 class MultiHeadAttention : public Module {
 public:
-    /// Throws Error when num_heads does not divide d_model and no head_dim is given.
+    /// Throws Error when num_heads does not divide d_model and no head_dim is given, when rotary meets an odd head_dim,
+    /// or alibi another kind than softmax.
     MultiHeadAttention(std::int64_t d_model, std::int64_t num_heads, const AttentionModuleOptions& options = {});
 
     /// query [B, Tq, d_model]; key, value [B, Tk, d_model].
@@ -41,19 +52,23 @@ public:
 
     /// From the next forward on, fill *record (or nothing, when null). The record must outlive its use.
     void watch(AttentionRecord* record) { record_ = record; }
+    /// From the next forward on, multiply every head's output by its gate before W_o (or not, when null). The gates are
+    /// no parameters of this module, so names and checkpoints stay as they are; they must outlive their use.
+    /// Throws Error when there are not num_heads of them.
+    void use_gates(HeadGates* gates);
 
     std::int64_t d_model() const { return d_model_; }
     std::int64_t num_heads() const { return num_heads_; }
     std::int64_t head_dim() const { return head_dim_; }
+    const AttentionModuleOptions& options() const { return options_; }
 
     Linear W_q, W_k, W_v, W_o;
 
 private:
     std::int64_t d_model_, num_heads_, head_dim_;
-    double dropout_;
-    std::string stream_;
-    bool fused_;
+    AttentionModuleOptions options_;
     AttentionRecord* record_ = nullptr;
+    HeadGates* gates_ = nullptr;
 };
 
 enum class Projection { q, k, v, o };

@@ -49,6 +49,8 @@ Transformer::Transformer(const TransformerOptions& options)
     for (std::int64_t layer = 0; layer < options.num_layers; ++layer) {
         BlockOptions block = options.block;
         block.name = "blocks." + std::to_string(layer);
+        block.rotary = options.position == PositionEncoding::rotary;
+        block.alibi = options.position == PositionEncoding::alibi;
         blocks.push_back(std::make_unique<TransformerBlock>(block));
         register_module(block.name, *blocks.back());
     }

@@ -9,13 +9,14 @@
 
 namespace headscope::nn {
 
-enum class PositionEncoding { none, sinusoidal, learned };
+/// Sinusoidal and learned positions are added to the embedding; rotary and alibi act inside every attention.
+enum class PositionEncoding { none, sinusoidal, learned, rotary, alibi };
 
 struct TransformerOptions {
     std::int64_t vocab_size = 0;
     std::int64_t max_len = 0;  ///< rows of position.weight; longest input when positions are learned
     std::int64_t num_layers = 2;
-    BlockOptions block;  ///< its `name` is set by the Transformer
+    BlockOptions block;  ///< its `name`, `rotary` and `alibi` are set by the Transformer
     PositionEncoding position = PositionEncoding::learned;
     bool causal = true;
     bool tie_embeddings = false;  ///< no head.weight: the logits use embedding.weight

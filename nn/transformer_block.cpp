@@ -12,6 +12,9 @@ AttentionModuleOptions attention_options(const BlockOptions& options) {
     attention.bias = options.bias && options.attention_bias;
     attention.dropout = options.dropout;
     attention.name = options.name + ".attn";
+    attention.kind = options.attention;
+    attention.rotary = options.rotary;
+    attention.alibi = options.alibi;
     return attention;
 }
 

@@ -22,6 +22,9 @@ struct BlockOptions {
     bool bias = true;            ///< false: no Linear has one, those of the attention included
     bool attention_bias = true;  ///< of W_q, W_k, W_v, W_o
     double dropout = 0;          ///< on the weights and on each branch's output
+    AttentionKind attention = AttentionKind::softmax;
+    bool rotary = false;         ///< positions by turning q and k
+    bool alibi = false;          ///< positions by what is added to the scores
     std::string name = "block";  ///< path of the block: names its dropout streams
 };
 

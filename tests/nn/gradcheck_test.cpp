@@ -1,6 +1,9 @@
 // Every module against central differences, in f64, with respect to its inputs and all its parameters.
 #include "autograd/gradcheck.h"
 
+#include "autograd/parallel.h"
+#include "nn/per_head_attention.h"
+#include "nn/rms_norm.h"
 #include "nn/transformer.h"
 #include "tests/nn/random_tensors.h"
 
@@ -10,6 +13,7 @@ namespace {
 /// `inputs` are checked as well, and handed to `forward`.
 void expect_gradients(Module& module, std::vector<Tensor> inputs,
                       const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& forward) {
+    set_num_threads(1);  // thousands of tiny passes; the number of threads has tests of its own
     module.to(DType::f64);
     randomise(module, 100);
     for (Tensor& input : inputs) input.set_requires_grad();
@@ -68,6 +72,36 @@ TEST(ModuleGradient, CrossAttention) {
         }
 }
 
+TEST(ModuleGradient, AttentionOfEveryKind) {
+    for (const bool fused : {true, false})
+        for (const AttentionKind kind : {AttentionKind::softmax, AttentionKind::linear, AttentionKind::uniform})
+            for (const bool rotary : {false, true})
+                for (const bool alibi : {false, true}) {
+                    if (alibi && (rotary || kind != AttentionKind::softmax)) continue;
+                    MultiHeadAttention module(
+                        5, 3, {.head_dim = 4, .fused = fused, .kind = kind, .rotary = rotary, .alibi = alibi});
+                    expect_gradients(module, {input({2, 3, 5}, 1), input({2, 4, 5}, 2)}, [&](const auto& in) {
+                        const auto [output, weights] = module.forward(in[0], in[1], in[1], Mask::causal());
+                        return std::vector{output, weights};
+                    });
+                }
+}
+
+TEST(ModuleGradient, PerHeadAttention) {
+    for (const bool rotary : {false, true}) {
+        PerHeadAttention module(7, 3, {.head_dim = 4, .rotary = rotary, .alibi = !rotary});
+        expect_gradients(module, {input({2, 3, 7}, 1), input({2, 5, 7}, 2)}, [&](const auto& in) {
+            const auto [output, weights] = module.forward(in[0], in[1], in[1], Mask::causal());
+            return std::vector{output, weights};
+        });
+    }
+}
+
+TEST(ModuleGradient, RMSNorm) {
+    RMSNorm module(7);
+    expect_gradients(module, {input({2, 3, 7}, 1)}, [&](const auto& in) { return std::vector{module.forward(in[0])}; });
+}
+
 TEST(ModuleGradient, AttentionWithDropout) {
     MultiHeadAttention module(6, 2, {.dropout = 0.3});
     expect_gradients(module, {input({2, 5, 6}, 1)}, [&](const auto& in) {
@@ -95,7 +129,8 @@ TEST(ModuleGradient, TransformerAndItsLoss) {
     Tensor targets = random_tokens({2, 4}, 5, 2);
     targets.data<std::int64_t>()[3] = -1;
     for (const PositionEncoding position :
-         {PositionEncoding::none, PositionEncoding::sinusoidal, PositionEncoding::learned})
+         {PositionEncoding::none, PositionEncoding::sinusoidal, PositionEncoding::learned, PositionEncoding::rotary,
+          PositionEncoding::alibi})
         for (const bool tie : {false, true}) {
             TransformerOptions options;
             options.vocab_size = 5;

@@ -161,7 +161,26 @@ TEST(MultiHeadAttention, WatchingChangesNothing) {
     EXPECT_FALSE(record.q.defined());
 }
 
+TEST(MultiHeadAttention, RotaryTurnsQueriesAndKeysAndNothingElse) {
+    MultiHeadAttention attention(10, 3, {.head_dim = 4, .rotary = true}), plain(10, 3, {.head_dim = 4});
+    plain.load_state_dict(attention.state_dict());
+    const Tensor query = random_tensor({2, 3, 10}, 1), key = random_tensor({2, 5, 10}, 2);
+    AttentionRecord record;
+    attention.watch(&record);
+    attention.forward(query, key, key);
+    EXPECT_TRUE(same_bits(record.q, rotary(plain.W_q.forward(query), 3)));
+    EXPECT_TRUE(same_bits(record.k, rotary(plain.W_k.forward(key), 3)));
+    EXPECT_TRUE(same_bits(record.v, plain.W_v.forward(key)));
+    EXPECT_TRUE(
+        same_bits(record.weights,
+                  headscope::attention(record.q, record.k, record.v, {.num_heads = 3, .need_weights = true}).weights));
+    EXPECT_GT(distance(record.weights, plain.forward(query, key, key).attention_weights), 1e-3);
+}
+
 TEST(MultiHeadAttention, Errors) {
+    EXPECT_HAS(error_of([] { MultiHeadAttention(10, 2, {.rotary = true}); }), "even head_dim; head_dim is 5");
+    for (const AttentionKind kind : {AttentionKind::linear, AttentionKind::uniform})
+        EXPECT_HAS(error_of([&] { MultiHeadAttention(10, 2, {.kind = kind, .alibi = true}); }), "alibi");
     const std::string message = error_of([] { MultiHeadAttention(10, 3); });
     EXPECT_HAS(message, "d_model is 10, num_heads is 3");
     EXPECT_HAS(message, "head_dim");

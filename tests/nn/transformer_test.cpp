@@ -62,7 +62,14 @@ TEST(Transformer, CountParameters) {
         expect_count(options);
         options.block.head_dim = 3;
         options.num_layers = 3;
-        options.position = PositionEncoding::sinusoidal;
+        for (const PositionEncoding position :
+             {PositionEncoding::sinusoidal, PositionEncoding::none, PositionEncoding::alibi}) {
+            options.position = position;
+            expect_count(options);
+        }
+        options.block.head_dim = 4;
+        options.position = PositionEncoding::rotary;
+        options.block.attention = AttentionKind::linear;
         expect_count(options);
     });
 }
@@ -137,6 +144,43 @@ TEST(Transformer, Positions) {
                     EXPECT_NEAR(learned.at({b, t, i}), own + table.at({t, i}), tolerance);
                     EXPECT_NEAR(sines.at({b, t, i}), own + (i % 2 == 0 ? std::sin(angle) : std::cos(angle)), tolerance);
                 }
+    }
+}
+
+// Rotary and alibi tell the attention how far apart two tokens are, and touch nothing else.
+TEST(Transformer, RelativePositionsActInsideAttention) {
+    const Tensor tokens = Tensor::from({1, 4}, {3, 3, 3, 5}, DType::i64);
+    TransformerOptions options = small();
+    options.block.head_dim = 4;
+    options.causal = false;
+    const auto logits = [&](PositionEncoding position) {
+        options.position = position;
+        Transformer model(options);
+        randomise(model, 1);
+        EXPECT_EQ(model.position, nullptr);
+        EXPECT_EQ(model.state_dict().count("position.weight"), 0U);
+        EXPECT_EQ(model.forward(random_tokens({2, 9}, 7, 3)).shape().str(), "[2, 9, 7]");  // longer than max_len
+        return model.forward(tokens);
+    };
+    const auto apart = [](const Tensor& x) {  // of the first two tokens, which are alike
+        double largest = 0;
+        for (std::int64_t c = 0; c < 7; ++c) largest = std::max(largest, std::abs(x.at({0, 0, c}) - x.at({0, 1, c})));
+        return largest;
+    };
+    EXPECT_LT(apart(logits(PositionEncoding::none)), 1e-6);
+    EXPECT_GT(apart(logits(PositionEncoding::rotary)), 1e-4);
+    EXPECT_GT(apart(logits(PositionEncoding::alibi)), 1e-4);
+}
+
+TEST(Transformer, UniformAttentionLeavesQueriesAndKeysAlone) {
+    TransformerOptions options = small();
+    options.block.attention = AttentionKind::uniform;
+    Transformer model(options);
+    backward(cross_entropy(model.forward(random_tokens({3, 5}, 7, 1)), random_tokens({3, 5}, 7, 2)));
+    for (const auto& [name, tensor] : model.named_parameters()) {
+        ASSERT_TRUE(tensor.grad().defined()) << name;
+        const bool unused = name.find("W_q") != std::string::npos || name.find("W_k") != std::string::npos;
+        EXPECT_EQ(largest(tensor.grad()) == 0, unused) << name;
     }
 }
 

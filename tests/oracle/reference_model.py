@@ -33,6 +33,22 @@ def sinusoids(length, width):
     return table
 
 
+def rotated(x):
+    """x [B, H, T, d]: columns i and i + d/2 turn as a plane, as complex numbers."""
+    half = x.shape[-1] // 2
+    speed = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle = torch.arange(x.shape[-2], dtype=torch.float64)[:, None] * speed
+    turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+def alibi(heads, length):
+    """[H, T, T]"""
+    slopes = torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], dtype=torch.float64)
+    position = torch.arange(length)
+    return -slopes[:, None, None] * (position[:, None] - position[None, :]).abs()
+
+
 class ReferenceModel:
     """Functions of a dictionary of parameters; `config` is the run's resolved [model] table."""
 
@@ -51,13 +67,27 @@ class ReferenceModel:
         heads = self.config["num_heads"]
         B, T, _ = x.shape
         q, k, v = (self.linear(x, f"{name}.W_{p}").view(B, T, heads, -1).transpose(1, 2) for p in "qkv")
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if self.config["causal"]:
-            scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf)
-        weights = scores.softmax(-1)
+        if self.config["position"] == "rotary":
+            q, k = rotated(q), rotated(k)
+        hidden = torch.ones(T, T).triu(1).bool() if self.config["causal"] else torch.zeros(T, T).bool()
+        weights = self.weights(q, k, hidden)
         out = weights @ v
         self.records.append({"q": q, "k": k, "v": v, "weights": weights, "head_out": out})
         return self.linear(out.transpose(1, 2).reshape(B, T, -1), f"{name}.W_o")
+
+    def weights(self, q, k, hidden):
+        """[B, H, T, T]; `hidden` is true where a query must not look."""
+        if self.config["attention"] == "softmax":
+            scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+            if self.config["position"] == "alibi":
+                scores = scores + alibi(q.shape[1], q.shape[2])
+            return scores.masked_fill(hidden, -math.inf).softmax(-1)
+        if self.config["attention"] == "linear":
+            similarity = (F.elu(q) + 1) @ (F.elu(k) + 1).transpose(-1, -2)
+        else:
+            similarity = torch.ones(*q.shape[:-1], q.shape[-2], dtype=torch.float64)
+        similarity = similarity.masked_fill(hidden, 0)
+        return similarity / similarity.sum(-1, keepdim=True)
 
     def feed_forward(self, x, name):
         hidden = ACTIVATIONS[self.config["activation"]](self.linear(x, name + ".linear1"))

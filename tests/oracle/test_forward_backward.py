@@ -1,5 +1,8 @@
 """Every value and gradient of a trained model against PyTorch in f64."""
 
+import itertools
+import random
+
 import h5py
 import numpy as np
 import pytest
@@ -40,7 +43,54 @@ CASES = {
     "three_layers": ["model.num_layers=3", "model.bias=false", "model.norm=post", "model.tie_embeddings=true"],
     "small_embeddings": ["model.init.embedding_std=0.01", "train.steps=0"],  # where eps of the norms counts
     "larger": ["model.d_model=64", "model.num_heads=4", "model.d_ff=256"],
+    "rotary": ["model.position=rotary"],
+    "rotary_linear": ["model.position=rotary", "model.attention=linear", "model.norm=post"],
+    "alibi": ["model.position=alibi"],
+    "alibi_five_heads": ["model.position=alibi", "model.num_heads=5", "model.head_dim=3", "model.causal=false"],
+    "linear": ["model.attention=linear"],
+    "uniform": ["model.attention=uniform"],
 }
+
+# All of these combined would be thousands of models; every pair of values occurs in some model below.
+AXES = {
+    "model.position": ["none", "sinusoidal", "learned", "rotary", "alibi"],
+    "model.norm": ["none", "pre", "post"],
+    "model.attention": ["softmax", "linear", "uniform"],
+    "model.d_ff": [0, 10],
+    "model.causal": ["true", "false"],
+    "model.bias": ["true", "false"],
+    "model.head_dim": [2, 4, 6],  # d_model / num_heads is 4
+    "model.tie_embeddings": ["true", "false"],
+}
+
+
+def possible(combination):
+    return combination["model.position"] != "alibi" or combination["model.attention"] == "softmax"
+
+
+def covering(axes, seed, triples):
+    """Combinations, chosen greedily from a random order, that hold every possible pair of values, and every possible
+    value triple of the axes named in `triples`."""
+    everything = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+    everything = [combination for combination in everything if possible(combination)]
+    random.Random(seed).shuffle(everything)
+
+    def parts(combination):
+        items = combination.items()
+        chosen = [item for item in items if item[0] in triples]
+        return set(itertools.combinations(items, 2)) | set(itertools.combinations(chosen, 3))
+
+    parts_of = [parts(combination) for combination in everything]
+    missing = set().union(*parts_of)
+    result = []
+    while missing:
+        best = max(range(len(everything)), key=lambda i: len(parts_of[i] & missing))
+        result.append(everything[best])
+        missing -= parts_of[best]
+    return result
+
+
+COMBINATIONS = covering(AXES, 3, ("model.position", "model.norm", "model.attention", "model.causal"))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +114,17 @@ def assert_close(ours, truth, what, scale=0.0):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_pytorch(case, data, tmp_path):
+    check_against_pytorch(CASES[case], data, tmp_path)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: "-".join(str(value) for value in c.values()))
+def test_combination_equals_pytorch(combination, data, tmp_path):
+    check_against_pytorch([f"{key}={value}" for key, value in combination.items()], data, tmp_path)
+
+
+def check_against_pytorch(overrides, data, tmp_path):
     run, out = tmp_path / "run", tmp_path / "trace.h5"
-    headscope("run", data / "config.toml", *SMALL, *LIVELY, *CASES[case], "--out", run)
+    headscope("run", data / "config.toml", *SMALL, *LIVELY, *overrides, "--out", run)
     headscope("trace", run, "--tokens", data / "given.h5", "-o", out)
 
     parameters = load_parameters(newest_checkpoint(run))
