@@ -75,4 +75,6 @@ Tensor Optimizer::add_counter(const NamedTensor& parameter, const std::string& n
     return state_.emplace(parameter.name + "/" + name, Tensor::zeros({}, DType::f64)).first->second;
 }
 
+void Optimizer::share_state(const Optimizer& part) { state_.insert(part.state_.begin(), part.state_.end()); }
+
 }  // namespace headscope::optim

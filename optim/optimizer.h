@@ -47,6 +47,8 @@ protected:
     Tensor add_state(const NamedTensor& parameter, const std::string& name);
     /// Registers a scalar f64 zero.
     Tensor add_counter(const NamedTensor& parameter, const std::string& name);
+    /// Makes the state of an optimizer that works for this one part of its own.
+    void share_state(const Optimizer& part);
 
     std::vector<ParameterGroup> groups_;
 

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "optim/adam.h"
+#include "optim/muon.h"
+#include "optim/rmsprop.h"
 #include "optim/sgd.h"
 #include "tests/autograd/helpers.h"
 #include "tests/optim/problems.h"
@@ -29,6 +31,8 @@ const Case cases[] = {
      }},
     {"adam", [](auto groups) { return std::make_unique<Adam>(groups, AdamOptions{}); }},
     {"adamw", [](auto groups) { return std::make_unique<Adam>(groups, AdamOptions{.decoupled = true}); }},
+    {"rmsprop", [](auto groups) { return std::make_unique<RmsProp>(groups, RmsPropOptions{}); }},
+    {"muon", [](auto groups) { return std::make_unique<Muon>(groups, MuonOptions{}); }},
 };
 
 class AnyOptimizer : public ::testing::TestWithParam<Case> {};

@@ -31,10 +31,12 @@ inline void minimise_cubic(Optimizer& optimizer, Tensor p, int steps) {
     }
 }
 
-/// A few f32 parameters of odd sizes, one of them longer than a piece of work, with random values.
+/// A few f32 parameters of odd sizes with random values; one is longer than a piece of work and named as a matrix of a
+/// block.
 inline std::vector<NamedTensor> random_parameters() {
-    std::vector<NamedTensor> parameters{
-        {"a.weight", Tensor::empty({13, 5})}, {"b.weight", Tensor::empty({211, 173})}, {"b.bias", Tensor::empty({7})}};
+    std::vector<NamedTensor> parameters{{"a.weight", Tensor::empty({13, 5})},
+                                        {"blocks.0.weight", Tensor::empty({211, 173})},
+                                        {"b.bias", Tensor::empty({7})}};
     for (NamedTensor& parameter : parameters) {
         const RandomStream random(21, parameter.name);
         float* values = parameter.tensor.data<float>();
