@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,12 @@ struct Batch {
 struct Floor {
     std::string name;
     double loss;
+};
+
+/// What is known about each input token beyond its target, for whoever studies what a model has found out.
+struct Annotation {
+    std::string name;
+    Tensor values;  ///< i64 [B, T]
 };
 
 class Task {
@@ -50,6 +57,11 @@ public:
     virtual std::string best_floor() const { return {}; }
     /// What each token stands for, V strings; empty when tokens are only numbers.
     virtual std::vector<std::string> vocabulary() const { return {}; }
+    /// The tokens of a text; nothing when the task's tokens are no text. Throws UsageError naming the characters that
+    /// have no token.
+    virtual std::optional<std::vector<std::int64_t>> encode(const std::string&) const { return std::nullopt; }
+    /// The gold structure of inputs [B, T] that a batch of this task has.
+    virtual std::vector<Annotation> annotations(const Tensor&) const { return {}; }
 };
 
 /// The keys of [task] for one type.
@@ -59,10 +71,7 @@ public:
     /// Declares every key but `type`.
     virtual void fields(Fields& fields) = 0;
     /// What is wrong between keys (each in range already): one sentence per problem, with the key it is about.
-    struct Problem {
-        std::string key;
-        std::string message;
-    };
+    using Problem = KeyProblem;
     virtual std::vector<Problem> check() const { return {}; }
     /// Reads and checks all data. Throws UsageError or IoError naming the file, the place and the mend.
     virtual std::unique_ptr<Task> build(std::uint64_t seed) const = 0;

@@ -1,21 +1,28 @@
-// Task `text`: the next character of a text file.
+// Task `text`: the next token of a text file.
 //
-// A character is a code point. The vocabulary is the sorted list of the different code points of the whole file,
-// held-out part included, so that every character has a token; a leading byte order mark is dropped. The last
-// `eval_fraction` of the text is held out, the rest trains.
-//   training batch   windows of seq_len + 1 characters at random places of the training part; targets are the inputs
-//   moved
+// The last `eval_fraction` of the text, counted in characters (code points), is held out, the rest trains. A leading
+// byte order mark is dropped. Tokens are
+//   characters       code points; the vocabulary is the sorted list of the different ones of the whole file, held-out
+//                    part included, so that every character has a token
+//   bpe              byte_pair.h: `bpe_vocab` byte-pair tokens over UTF-8, learnt from the training part; the single
+//                    bytes are those of the whole file. The two parts are encoded each by itself
+// All losses and floors are nat per token, so they do not compare between kinds of tokens.
+//   training batch   windows of seq_len + 1 tokens at random places of the training part; targets are the inputs moved
 //                    on by one, all scored
 //   evaluation       the held-out part cut into windows whose targets follow on without overlap, in a fixed order that
 //                    spreads the first so many batches evenly over the part; when there are fewer windows than the
 //                    batch has rows, one batch of all the windows
-//   floors           `unigram` and `bigram`: see bigram.h; models of the training part on the held-out part
+//   floors           `unigram` and `bigram`: see bigram.h; models of the training part's tokens on the held-out part
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -23,6 +30,7 @@
 #include "experiments/errors.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/tasks/bigram.h"
+#include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/utf8.h"
 
@@ -30,12 +38,18 @@ namespace headscope {
 
 namespace {
 
+/// A text's tokens, the training part first, and how to make tokens of another text.
 struct Text {
     std::vector<std::int32_t> tokens;
+    std::int64_t train_size = 0;  ///< tokens of the training part
     std::vector<std::string> vocabulary;
+    std::function<bool(char32_t)> knows;
+    std::function<std::vector<std::int32_t>(const std::vector<char32_t>&)> encode;  ///< of characters it knows
 };
 
-Text read_text(const std::string& path) {
+using Characters = std::span<const char32_t>;
+
+std::vector<char32_t> read_characters(const std::string& path) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     const fs::file_status status = fs::status(path, ignored);
@@ -49,30 +63,71 @@ Text read_text(const std::string& path) {
 
     const std::string bytes = read_file(path);
     if (bytes.empty()) throw UsageError(fmt::format("text: {} is empty; name a UTF-8 file with text in it", path));
-    const std::vector<char32_t> points = decode_utf8(bytes, "text: " + path);
+    return decode_utf8(bytes, "text: " + path);
+}
 
+Text by_character(Characters all, std::size_t train_size) {
     std::vector<std::int32_t> token_of(0x110000, -1);
-    for (const char32_t point : points) token_of[point] = 0;
+    for (const char32_t point : all) token_of[point] = 0;
     Text text;
     for (char32_t point = 0; point < token_of.size(); ++point) {
         if (token_of[point] < 0) continue;
         token_of[point] = static_cast<std::int32_t>(text.vocabulary.size());
         text.vocabulary.push_back(encode_utf8(point));
     }
-    text.tokens.reserve(points.size());
-    for (const char32_t point : points) text.tokens.push_back(token_of[point]);
+    text.train_size = static_cast<std::int64_t>(train_size);
+    const auto table = std::make_shared<const std::vector<std::int32_t>>(std::move(token_of));
+    text.knows = [table](char32_t point) { return (*table)[point] >= 0; };
+    text.encode = [table](const std::vector<char32_t>& points) {
+        std::vector<std::int32_t> tokens;
+        tokens.reserve(points.size());
+        for (const char32_t point : points) tokens.push_back((*table)[point]);
+        return tokens;
+    };
+    text.tokens = text.encode({all.begin(), all.end()});
+    return text;
+}
+
+std::string to_utf8(Characters points) {
+    std::string bytes;
+    for (const char32_t point : points) bytes += encode_utf8(point);
+    return bytes;
+}
+
+Text by_byte_pairs(Characters all, std::size_t train_size, std::int64_t vocab_size, const std::string& path) {
+    const std::string training = to_utf8(all.first(train_size));
+    const std::string held_out = to_utf8(all.subspan(train_size));
+    const auto pairs = std::make_shared<const BytePairs>(training, held_out, vocab_size);
+    if (pairs->single_bytes() > vocab_size)
+        throw UsageError(
+            fmt::format("text: {} has {} different bytes, and each is a token; task.bpe_vocab = {} must be "
+                        "at least that",
+                        path, pairs->single_bytes(), vocab_size));
+    if (pairs->size() < vocab_size)
+        throw UsageError(fmt::format(
+            "text: {} gives {} byte-pair tokens, after which no pair occurs twice; task.bpe_vocab = {} must "
+            "be at most that, or the text longer",
+            path, pairs->size(), vocab_size));
+    Text text;
+    for (const std::string& bytes : pairs->bytes()) text.vocabulary.push_back(readable(bytes));
+    text.knows = [pairs](char32_t point) { return pairs->first_unknown(encode_utf8(point)) == std::string::npos; };
+    text.encode = [pairs](const std::vector<char32_t>& points) { return pairs->encode(to_utf8(points)); };
+    text.tokens = pairs->encode(training);
+    text.train_size = std::ssize(text.tokens);
+    const std::vector<std::int32_t> rest = pairs->encode(held_out);
+    text.tokens.insert(text.tokens.end(), rest.begin(), rest.end());
     return text;
 }
 
 class TextTask : public Task {
 public:
-    TextTask(Text text, std::int64_t train_size, std::int64_t seq_len, std::uint64_t seed)
-        : text_(std::move(text)), train_size_(train_size), seq_len_(seq_len), seed_(seed) {
+    TextTask(Text text, std::string path, std::int64_t seq_len, std::uint64_t seed)
+        : text_(std::move(text)), path_(std::move(path)), seq_len_(seq_len), seed_(seed) {
         const std::span<const std::int32_t> all(text_.tokens);
-        const auto held_out = all.subspan(static_cast<std::size_t>(train_size));
+        const auto held_out = all.subspan(static_cast<std::size_t>(text_.train_size));
         if (held_out.empty()) return;
         windows_ = (std::ssize(held_out) - 1) / seq_len;
-        const BigramModel model(all.first(static_cast<std::size_t>(train_size)), vocab_size());
+        const BigramModel model(all.first(static_cast<std::size_t>(text_.train_size)), vocab_size());
         floors_ = {{"unigram", model.unigram_cross_entropy(held_out)},
                    {"bigram", model.bigram_cross_entropy(held_out)}};
         // Multiples of a step near windows / golden ratio, modulo windows, fill a circle evenly at every stage (Weyl);
@@ -86,7 +141,7 @@ public:
 
     Batch train_batch(std::int64_t step, std::int64_t batch_size) const override {
         const RandomStream random(seed_, "text.train", static_cast<std::uint64_t>(step));
-        const auto places = static_cast<std::uint64_t>(train_size_ - seq_len_);
+        const auto places = static_cast<std::uint64_t>(text_.train_size - seq_len_);
         std::vector<std::int64_t> starts(static_cast<std::size_t>(batch_size));
         for (std::size_t b = 0; b < starts.size(); ++b) starts[b] = static_cast<std::int64_t>(random.below(places, b));
         return cut(starts);
@@ -100,7 +155,7 @@ public:
         std::vector<std::int64_t> starts(static_cast<std::size_t>(std::min(batch_size, windows_)));
         for (std::int64_t b = 0; b < std::ssize(starts); ++b) {
             const std::int64_t window = (index * batch_size + b) * stride_ % windows_;
-            starts[static_cast<std::size_t>(b)] = train_size_ + window * seq_len_;
+            starts[static_cast<std::size_t>(b)] = text_.train_size + window * seq_len_;
         }
         return cut(starts);
     }
@@ -108,8 +163,21 @@ public:
     std::vector<Floor> floors() const override { return floors_; }
     std::vector<std::string> vocabulary() const override { return text_.vocabulary; }
 
+    std::optional<std::vector<std::int64_t>> encode(const std::string& text) const override {
+        const std::vector<char32_t> points = decode_utf8(text, "text");
+        std::vector<std::string> unknown;
+        for (const char32_t point : points)
+            if (!text_.knows(point) && std::ranges::find(unknown, encode_utf8(point)) == unknown.end())
+                unknown.push_back(encode_utf8(point));
+        if (!unknown.empty())
+            throw UsageError(
+                fmt::format("text: no token for {}; use characters that occur in {}", fmt::join(unknown, " "), path_));
+        const std::vector<std::int32_t> tokens = text_.encode(points);
+        return std::vector<std::int64_t>(tokens.begin(), tokens.end());
+    }
+
 private:
-    /// Inputs [B,T] from each start on, and the targets [B,T] one character later.
+    /// Inputs [B,T] from each start on, and the targets [B,T] one token later.
     Batch cut(const std::vector<std::int64_t>& starts) const {
         const Shape shape{std::ssize(starts), seq_len_};
         Batch batch{Tensor::empty(shape, DType::i64), Tensor::empty(shape, DType::i64), {}, {}};
@@ -124,7 +192,7 @@ private:
     }
 
     Text text_;
-    std::int64_t train_size_;  ///< the held-out part begins here
+    std::string path_;
     std::int64_t seq_len_;
     std::uint64_t seed_;
     std::int64_t windows_ = 0;  ///< of the held-out part
@@ -135,41 +203,50 @@ private:
 class TextSettings : public TaskSettings {
 public:
     void fields(Fields& fields) override {
-        Field& path = fields.text("path", path_, "UTF-8 text file; a character is a code point");
+        Field& path = fields.text("path", path_, "UTF-8 text file");
         path.required = true;
         path.path = true;
-        fields.integer("seq_len", seq_len_, "characters the model sees at once", {.min = 1, .max = 1 << 20});
+        fields.choice("tokens", tokens_, {"characters", "bpe"}, "what a token is: a code point, or a byte-pair token");
+        fields.integer("bpe_vocab", bpe_vocab_, "byte-pair tokens, single bytes included; only for tokens = \"bpe\"",
+                       {.min = 2, .max = 1 << 20});
+        fields.integer("seq_len", seq_len_, "tokens the model sees at once", {.min = 1, .max = 1 << 20});
         fields.real("eval_fraction", eval_fraction_, "share of the text held out at its end; 0 = no evaluation",
                     {.min = 0, .below = 1});
     }
 
     std::unique_ptr<Task> build(std::uint64_t seed) const override {
-        Text text = read_text(path_);
-        const std::int64_t size = std::ssize(text.tokens);
-        const auto held_out = static_cast<std::int64_t>(eval_fraction_ * static_cast<double>(size));
-        const std::int64_t need = seq_len_ + 1;  // a window and the target of its last character
+        const std::vector<char32_t> characters = read_characters(path_);
+        const auto held_out_characters =
+            static_cast<std::size_t>(eval_fraction_ * static_cast<double>(characters.size()));
+        const std::size_t train_characters = characters.size() - held_out_characters;
+        Text text = tokens_ == "bpe" ? by_byte_pairs(characters, train_characters, bpe_vocab_, path_)
+                                     : by_character(characters, train_characters);
+
+        const std::int64_t held_out = std::ssize(text.tokens) - text.train_size;
+        const std::int64_t need = seq_len_ + 1;  // a window and the target of its last token
+        const char* const unit = tokens_ == "bpe" ? "tokens" : "characters";
         std::vector<std::string> short_parts;
-        if (size - held_out < need)
-            short_parts.push_back(
-                fmt::format("the training part needs {} characters and has {}", need, size - held_out));
+        if (text.train_size < need)
+            short_parts.push_back(fmt::format("the training part needs {} {} and has {}", need, unit, text.train_size));
         if (eval_fraction_ > 0 && held_out < need)
-            short_parts.push_back(fmt::format("the held-out part needs {} characters and has {}", need, held_out));
+            short_parts.push_back(fmt::format("the held-out part needs {} {} and has {}", need, unit, held_out));
         if (!short_parts.empty())
             throw UsageError(
                 fmt::format("text: {} is too short for task.seq_len = {} and task.eval_fraction = {}: {}; "
                             "use a longer text, a smaller task.seq_len or another task.eval_fraction",
                             path_, seq_len_, eval_fraction_, fmt::join(short_parts, ", ")));
-        return std::make_unique<TextTask>(std::move(text), size - held_out, seq_len_, seed);
+        return std::make_unique<TextTask>(std::move(text), path_, seq_len_, seed);
     }
 
 private:
     std::string path_;
+    std::string tokens_ = "characters";
+    std::int64_t bpe_vocab_ = 512;
     std::int64_t seq_len_ = 128;
     double eval_fraction_ = 0.1;
 };
 
-const RegisterTask registered("text", "the next character of a text file",
-                              [] { return std::make_unique<TextSettings>(); });
+const RegisterTask registered("text", "the next token of a text file", [] { return std::make_unique<TextSettings>(); });
 
 }  // namespace
 

@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
 
 #include "experiments/errors.h"
 #include "experiments/tasks/bigram.h"
+#include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/utf8.h"
 #include "tests/experiments/task_helpers.h"
 
@@ -59,9 +61,11 @@ TEST(Utf8, BadSequencesAreNamedByOffset) {
         {"\xED\xBF\xBF", "surrogate"},
         {"\xF4\x90\x80\x80", "above U+10FFFF"},
     };
-    for (const auto& [bytes, reason] : cases)
-        expect_contains(message_of<UsageError>([&] { decode_utf8("ab\xC3\xA9" + bytes, "file.txt"); }),
+    for (const auto& [bytes, reason] : cases) {
+        const std::string text = "ab\xC3\xA9" + bytes;
+        expect_contains(message_of<UsageError>([&] { decode_utf8(text, "file.txt"); }),
                         {"file.txt", "byte offset 4", reason});
+    }
 }
 
 TEST(Bigram, WittenBellByHand) {
@@ -195,6 +199,64 @@ TEST_F(TextTask, FloorsAreThoseOfTheTwoParts) {
     EXPECT_DOUBLE_EQ(floors[0].loss, model.unigram_cross_entropy(all.last(10)));
     EXPECT_EQ(floors[1].name, "bigram");
     EXPECT_DOUBLE_EQ(floors[1].loss, model.bigram_cross_entropy(all.last(10)));
+}
+
+TEST_F(TextTask, BytePairTokensAreLearntFromTheTrainingPart) {
+    std::string training, held_out;
+    for (int i = 0; i < 60; ++i) training += i % 3 == 0 ? "the king " : "the ";
+    for (int i = 0; i < 24; ++i) held_out += "queens 我 ";
+    const std::string text = training + held_out;
+    const double characters = static_cast<double>(training.size() + 24 * 9);
+    const auto task = build_task("text", {{"path", write("t.txt", text)},
+                                          {"tokens", "bpe"},
+                                          {"bpe_vocab", 21},
+                                          {"seq_len", 4},
+                                          {"eval_fraction", (24 * 9 + 0.5) / characters}});
+    const BytePairs pairs(training, held_out, 21);
+    std::vector<std::string> names;
+    for (const std::string& bytes : pairs.bytes()) names.push_back(readable(bytes));
+    EXPECT_EQ(task->vocabulary(), names);
+    EXPECT_EQ(task->vocab_size(), 21);
+    EXPECT_TRUE(std::ranges::find(names, " king") != names.end());
+    EXPECT_TRUE(std::ranges::find(names, "<E6>") != names.end()) << "a byte that only the held-out part has";
+
+    // Training windows are of the training part's tokens, in order; the first targets of evaluation follow its first.
+    const Symbols tokens = pairs.encode(training), rest = pairs.encode(held_out);
+    const Batch train = task->train_batch(0, 1);
+    const std::vector<std::int64_t> window = values_of(train.inputs);
+    EXPECT_NE(std::search(tokens.begin(), tokens.end(), window.begin(), window.end()), tokens.end());
+    EXPECT_EQ(task->eval_batches(1), (std::ssize(rest) - 1) / 4);
+    EXPECT_EQ(values_of(task->eval_batch(0, 1).inputs), std::vector<std::int64_t>(rest.begin(), rest.begin() + 4));
+
+    const BigramModel model(tokens, 21);
+    ASSERT_EQ(task->floors().size(), 2U);
+    EXPECT_DOUBLE_EQ(task->floors()[0].loss, model.unigram_cross_entropy(rest));
+    EXPECT_DOUBLE_EQ(task->floors()[1].loss, model.bigram_cross_entropy(rest));
+
+    const auto king = *task->encode("the king");
+    EXPECT_EQ(pairs.decode(Symbols(king.begin(), king.end())), "the king");
+    expect_contains(message_of<UsageError>([&] { task->encode("the zoo 是 z"); }),
+                    {"no token for z o 是;", path("t.txt")});
+}
+
+TEST_F(TextTask, TooManyOrTooFewBytePairTokensAreNamed) {
+    const auto build = [&](std::int64_t bpe_vocab) {
+        build_task("text", {{"path", write("t.txt", "abcabcabcabd")},
+                            {"tokens", "bpe"},
+                            {"bpe_vocab", bpe_vocab},
+                            {"seq_len", 5},
+                            {"eval_fraction", 0.0}});
+    };
+    expect_contains(message_of<UsageError>([&] { build(3); }), {"4 different bytes", "task.bpe_vocab = 3"});
+    expect_contains(message_of<UsageError>([&] { build(90); }), {"gives 7 byte-pair tokens", "task.bpe_vocab = 90"});
+    expect_contains(message_of<UsageError>([&] { build(6); }), {"the training part needs 6 tokens and has 5"});
+}
+
+TEST_F(TextTask, EncodesByCharacter) {
+    const auto task =
+        build_task("text", {{"path", write("t.txt", "z夜a夜\n床")}, {"seq_len", 1}, {"eval_fraction", 0.0}});
+    EXPECT_EQ(task->encode("夜a床"), (std::vector<std::int64_t>{3, 1, 4}));
+    expect_contains(message_of<UsageError>([&] { task->encode("a思b思"); }), {"no token for 思 b;", path("t.txt")});
 }
 
 TEST_F(TextTask, BadFilesAreNamed) {

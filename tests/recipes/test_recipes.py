@@ -1,0 +1,29 @@
+"""The recipes in experiments/configs/ reach what their comments promise: one seed each, shortened where it is safe."""
+
+from cli_tools import SOURCE, headscope, read_datasets
+
+
+def last_evaluation(name, folder, *overrides):
+    """Values of the run's last evaluation by name, and the floors of its task."""
+    headscope("run", SOURCE / "experiments" / "configs" / f"{name}.toml", "--out", folder / name, *overrides)
+    values = {key: column[-1] for key, column in read_datasets(folder / name / "log.h5", "/eval").items()}
+    return values, read_datasets(folder / name / "log.h5", "/task/floors")
+
+
+def test_repeat_reaches_the_floor(tmp_path):
+    values, floors = last_evaluation("repeat", tmp_path, "train.steps=400", "eval.every=400")
+    assert floors["copy"] - 1e-9 <= values["loss"] <= 2.05
+
+
+def test_two_layers_copy_and_one_does_not(tmp_path):
+    # Only determined targets are scored, so accuracy is the share of tokens copied.
+    short = ["train.steps=350", "eval.every=350"]
+    two, _ = last_evaluation("induction", tmp_path, *short)
+    one, _ = last_evaluation("induction_one_layer", tmp_path, *short)
+    assert two["accuracy"] >= 0.95
+    assert one["accuracy"] <= 0.25
+
+
+def test_markov_comes_near_the_bayes_predictor(tmp_path):
+    values, floors = last_evaluation("markov", tmp_path, "eval.every=300")
+    assert floors["chain"] < values["loss"] <= 1.03 * floors["bayes"]
