@@ -92,11 +92,13 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     publish();
 }
 
-void Recorder::evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval) {
-    if (eval_batches_.empty()) return;
+std::optional<double> Recorder::evaluate(std::int64_t step,
+                                         const std::function<void(std::int64_t, double, double)>& on_eval) {
+    if (eval_batches_.empty()) return std::nullopt;
     const Evaluation result = headscope::evaluate(model_, *experiment_.task, eval_batches_);
     log_->append("eval", step, evaluation_row(*experiment_.task, result));
     if (on_eval) on_eval(step, result.loss, result.accuracy);
+    return result.loss;
 }
 
 void Recorder::measure(std::int64_t step, bool gradients) {

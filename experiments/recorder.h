@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,9 @@ public:
     /// Declares all series of the experiment in `log` and publishes it for the first time.
     Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
 
-    /// Evaluates the weights after `step` updates and adds the row. No row when the task has no evaluation data.
-    void evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
+    /// Evaluates the weights after `step` updates, adds the row and returns the loss. No row, and nothing to return,
+    /// when the task has no evaluation data.
+    std::optional<double> evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
     /// Runs the probes that read weights or activations and are due.
     void measure_weights(std::int64_t step) { measure(step, false); }
     /// Runs the probes that read gradients and are due, and, in a step that has a row in /train, logs the norms of

@@ -11,13 +11,10 @@
 #include "autograd/ops/cross_entropy.h"
 #include "autograd/random.h"
 #include "experiments/errors.h"
+#include "experiments/micro_batches.h"
 #include "experiments/recorder.h"
-#include "experiments/storage/checkpoint.h"
 #include "experiments/storage/run_folder.h"
-#include "optim/adam.h"
 #include "optim/clip.h"
-#include "optim/schedule.h"
-#include "optim/sgd.h"
 
 namespace headscope {
 namespace {
@@ -25,20 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::unique_ptr<optim::Optimizer> build_optimizer(const OptimizerConfig& config, const nn::Transformer& model) {
-    const std::vector<optim::ParameterGroup> groups{{model.named_parameters(), config.lr, config.weight_decay}};
-    if (config.type == "sgd")
-        return std::make_unique<optim::Sgd>(groups, optim::SgdOptions{config.momentum, config.nesterov});
-    return std::make_unique<optim::Adam>(
-        groups, optim::AdamOptions{config.beta1, config.beta2, config.eps, config.type == "adamw"});
-}
-
-std::unique_ptr<optim::Schedule> build_schedule(const ScheduleConfig& config) {
-    if (config.type == "cosine")
-        return std::make_unique<optim::CosineSchedule>(config.warmup_steps, config.final_ratio);
-    return std::make_unique<optim::ConstantSchedule>(config.warmup_steps);
-}
 
 bool all_finite(const Tensor& tensor) {
     return dispatch_float(tensor.dtype(), "all_finite", [&](auto zero) {
@@ -95,8 +78,9 @@ public:
           hooks_(hooks),
           model_(build_model(experiment)),
           parameters_(model_->named_parameters()),
-          optimizer_(build_optimizer(config_.optimizer, *model_)),
-          schedule_(build_schedule(config_.schedule)) {}
+          optimizer_(
+              config_.optimizer.settings->build({{parameters_, config_.optimizer.lr, config_.optimizer.weight_decay}})),
+          schedule_(config_.schedule.settings->build(schedule_context(config_))) {}
 
     void start() {
         recorder_.emplace(experiment_, *model_, std::make_unique<Log>(paths_.log));
@@ -119,7 +103,7 @@ public:
         if (checkpoint->step > config_.train.steps)
             throw UsageError("resume: train.steps = " + std::to_string(config_.train.steps) +
                              ", but the run has done " + std::to_string(checkpoint->step) + " steps already");
-        if (checkpoint->step == config_.train.steps) return false;
+        if (is_finished(config_, *checkpoint)) return false;
         restore(*checkpoint);
         recorder_.emplace(experiment_, *model_, Log::reopen(paths_.log, checkpoint->step));
         for (const std::string& message : passed_over) recorder_->event(step_, "resume", message);
@@ -135,6 +119,7 @@ private:
         step_ = first_step_ = checkpoint.step;
         tokens_seen_ = checkpoint.tokens_seen;
         elapsed_before_ = checkpoint.elapsed;
+        best_ = checkpoint.best;
     }
 
     void run() try {
@@ -142,11 +127,12 @@ private:
         started_ = Clock::now();
         for (;; ++step_) {
             if (stop_asked()) stop();
-            if (step_ % config_.eval.every == 0 || step_ == steps) recorder_->evaluate(step_, hooks_.on_eval);
+            if (step_ % config_.eval.every == 0 || step_ == steps) evaluate();
             recorder_->measure_weights(step_);
-            if (step_ == steps) recorder_->set_state("finished");
-            if (step_ == steps || (step_ > first_step_ && step_ % config_.checkpoint.every == 0)) save();
-            if (step_ == steps) return;
+            const bool last = step_ == steps || best_.exhausted(config_.eval.patience);
+            if (last) finish();
+            if (last || (step_ > first_step_ && step_ % config_.checkpoint.every == 0)) save();
+            if (last) return;
             train_step();
             recorder_->publish_if_due();
         }
@@ -157,16 +143,42 @@ private:
         throw;
     }
 
+    void evaluate() {
+        const std::optional<double> loss = recorder_->evaluate(step_, hooks_.on_eval);
+        if (!loss) return;
+        best_.count(step_, *loss);
+        if (best_.step != step_ || (!config_.checkpoint.best && config_.eval.patience == 0)) return;
+        recorder_->event(step_, "best", "evaluation loss " + std::to_string(best_.loss));
+        if (config_.checkpoint.best) save_best_checkpoint(paths_.checkpoints, checkpoint());
+    }
+
+    void finish() {
+        if (step_ < config_.train.steps)
+            recorder_->event(step_, "early stop",
+                             "no lower evaluation loss than at step " + std::to_string(best_.step));
+        recorder_->set_state("finished");
+    }
+
+    /// Gradients of the batch's mean loss, which is returned.
+    double compute_gradients(const Batch& batch) {
+        const std::int64_t parts = config_.train.accumulate;
+        const std::vector<MicroBatch> split = split_batch(batch, parts);
+        optimizer_->zero_grad();
+        double loss = 0;
+        for (std::int64_t part = 0; part < parts; ++part) {
+            const MicroBatch& micro = split[static_cast<std::size_t>(part)];
+            const RandomScope random(static_cast<std::uint64_t>(config_.seed),
+                                     static_cast<std::uint64_t>(step_ * parts + part));
+            const Tensor mean = cross_entropy(model_->forward(micro.inputs), micro.targets);
+            loss += micro.weight * mean.item();
+            backward(mean, {.gradient = Tensor::full({}, micro.weight, mean.dtype())});
+        }
+        return loss;
+    }
+
     void train_step() {
         const Batch batch = experiment_.task->train_batch(step_, config_.train.batch_size);
-        double loss = 0;
-        {
-            const RandomScope random(static_cast<std::uint64_t>(config_.seed), static_cast<std::uint64_t>(step_));
-            const Tensor loss_tensor = cross_entropy(model_->forward(batch.inputs), batch.targets);
-            loss = loss_tensor.item();
-            optimizer_->zero_grad();
-            backward(loss_tensor);
-        }
+        const double loss = compute_gradients(batch);
         recorder_->measure_gradients(step_);
 
         const double grad_norm = optim::global_grad_norm(parameters_);
@@ -199,10 +211,12 @@ private:
         for (const NamedTensor& parameter : parameters_)
             if (!all_finite(parameter.tensor)) fail_numerically(step_, parameter.name, parameters_);
         recorder_->publish();
-        save_checkpoint(paths_.checkpoints,
-                        {step_, config_.seed, tokens_seen_, elapsed(), config_identity(config_), model_->state_dict(),
-                         optimizer_->state()},
-                        config_.checkpoint.keep);
+        save_checkpoint(paths_.checkpoints, checkpoint(), config_.checkpoint.keep);
+    }
+
+    Checkpoint checkpoint() const {
+        return {step_, config_.seed,         tokens_seen_,       elapsed(), config_identity(config_),
+                best_, model_->state_dict(), optimizer_->state()};
     }
 
     const Experiment& experiment_;
@@ -221,9 +235,14 @@ private:
     std::int64_t first_step_ = 0;  // of this process
     std::int64_t tokens_seen_ = 0;
     double elapsed_before_ = 0;  // seconds trained by earlier processes
+    BestEvaluation best_;
 };
 
 }  // namespace
+
+bool is_finished(const Config& config, const Checkpoint& checkpoint) {
+    return checkpoint.step == config.train.steps || checkpoint.best.exhausted(config.eval.patience);
+}
 
 std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment) {
     auto model = std::make_unique<nn::Transformer>(experiment.model);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "experiments/config/config.h"
+#include "experiments/storage/checkpoint.h"
 #include "nn/transformer.h"
 
 namespace headscope {
@@ -28,10 +29,14 @@ struct TrainingHooks {
     const std::atomic<bool>* stop = nullptr;  ///< set by a signal: finish the step, save a checkpoint, throw Stopped
 };
 
-/// Trains in `folder`, which exists and holds config.toml, until config.train.steps; with `resume` from the newest good
+/// Trains in `folder`, which exists and holds config.toml, until config.train.steps, or until eval.patience is
+/// exhausted; with `resume` from the newest good
 /// checkpoint (from the start when there is none). Returns false when a resumed run was finished already: nothing is
 /// changed then. Throws NumericError, IoError, Stopped, UsageError.
 bool train(const Experiment& experiment, const std::string& folder, bool resume, const TrainingHooks& hooks);
+
+/// Has a run with this checkpoint come to its end, by train.steps or by eval.patience?
+bool is_finished(const Config& config, const Checkpoint& checkpoint);
 
 /// The model of an experiment with its initial weights, in the dtype that it trains in.
 std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment);

@@ -59,8 +59,11 @@ struct Arguments {
     cli::TraceArguments trace;
     std::string check_config;
     std::vector<std::string> check_overrides;
+    std::optional<std::string> check_text;
     std::string inspect_run;
     bool inspect_json = false;
+    std::string kind;
+    std::string name;
     std::optional<int> threads;
 };
 
@@ -90,7 +93,10 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
     CLI::App* check = app.add_subcommand("check", "check a config; print shapes, parameters, memory, FLOPs");
     check->add_option("config", arguments.check_config, "TOML file")->required();
     check->add_option("overrides", arguments.check_overrides, overrides_help);
-    check->callback([&] { action = [&] { cli::check(arguments.check_config, arguments.check_overrides); }; });
+    check->add_option("--text", arguments.check_text,
+                      "a sentence: show its tokens, their ids and every shape it takes");
+    check->callback(
+        [&] { action = [&] { cli::check(arguments.check_config, arguments.check_overrides, arguments.check_text); }; });
 
     CLI::App* trace =
         app.add_subcommand("trace", "run given tokens through a checkpoint; write every value and gradient");
@@ -106,6 +112,16 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
     inspect->add_option("run", arguments.inspect_run, "the run's folder")->required();
     inspect->add_flag("--json", arguments.inspect_json, "as JSON");
     inspect->callback([&] { action = [&] { cli::inspect(arguments.inspect_run, arguments.inspect_json); }; });
+
+    const std::string kinds_help = "tasks, modules, optimizers, schedules, probes or tables";
+    CLI::App* list = app.add_subcommand("list", "what can be named in a config, by kind");
+    list->add_option("kind", arguments.kind, kinds_help + " (default: the kinds)");
+    list->callback([&] { action = [&] { cli::list(arguments.kind); }; });
+
+    CLI::App* describe = app.add_subcommand("describe", "what one of them is, and its keys with types and defaults");
+    describe->add_option("kind", arguments.kind, kinds_help)->required();
+    describe->add_option("name", arguments.name, "as `headscope list KIND` prints it")->required();
+    describe->callback([&] { action = [&] { cli::describe(arguments.kind, arguments.name); }; });
 }
 
 /// Parses and runs; returns the exit code of what needs no exception.

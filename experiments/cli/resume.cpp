@@ -16,15 +16,17 @@ namespace headscope::cli {
 
 namespace {
 
-/// Is the checkpoint of the last step there and whole? Throws IoError when there are checkpoints and none is whole.
-bool is_finished(const RunPaths& paths, std::int64_t steps) {
+/// The last checkpoint of a finished run, if that is there and whole. Throws IoError when there are checkpoints and
+/// none is whole.
+std::optional<Checkpoint> finished_at(const RunPaths& paths, const Config& config) {
     std::vector<std::string> passed_over;
-    const std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
-    if (newest) return newest->step == steps && passed_over.empty();
+    std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
+    if (newest && is_finished(config, *newest) && passed_over.empty()) return newest;
+    if (newest) return std::nullopt;
     if (!passed_over.empty())
         throw IoError(fmt::format("resume: no checkpoint of {} is whole; remove {} to start from step 0 again\n{}",
                                   paths.folder, paths.checkpoints, fmt::join(passed_over, "\n")));
-    return false;
+    return std::nullopt;
 }
 
 }  // namespace
@@ -35,9 +37,9 @@ void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
         throw UsageError("resume: " + arguments.run + " holds no config.toml; name the folder of a run");
     check_resume_overrides(arguments.overrides);
     Config config = load_config(paths.config, arguments.overrides);
-    if (is_finished(paths, config.train.steps)) {
-        fmt::print("{} is finished at step {}; nothing to do (train.steps=N goes further)\n", arguments.run,
-                   config.train.steps);
+    if (const std::optional<Checkpoint> last = finished_at(paths, config)) {
+        fmt::print("{} is finished at step {}; nothing to do ({} goes further)\n", arguments.run, last->step,
+                   last->step == config.train.steps ? "train.steps=N" : "eval.patience=0");
         return;
     }
     const Experiment experiment = prepare(std::move(config));

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,10 @@ struct ResumeArguments {
 /// Goes on with a run that was stopped or killed; says so and does nothing when it is finished.
 void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop);
 
-/// Checks a config with its data and prints what it means: resolved config, shapes, parameters, memory, FLOPs.
-void check(const std::string& config, const std::vector<std::string>& overrides);
+/// Checks a config with its data and prints what it means: resolved config, shapes, parameters, memory, FLOPs. With a
+/// text, the shapes are those of the text on its way through tokens, ids, embedding and heads.
+void check(const std::string& config, const std::vector<std::string>& overrides,
+           const std::optional<std::string>& text = std::nullopt);
 
 struct TraceArguments {
     std::string run;
@@ -39,5 +42,11 @@ void trace(const TraceArguments& arguments);
 
 /// Prints what is in a run's log: loss against floors, a row per head.
 void inspect(const std::string& run, bool json);
+
+/// Prints the registered names of a kind ("optimizers"), with a line each on what they are; of an empty kind, the
+/// kinds.
+void list(const std::string& kind);
+/// Prints what one of them is, with its keys: types, defaults, ranges, meanings.
+void describe(const std::string& kind, const std::string& name);
 
 }  // namespace headscope::cli

@@ -67,6 +67,21 @@ void check_model(const Config& config, const Reading& reading, Problems& problem
                                  "model.d_model, got {}",
                                  model.d_model));
     }
+    if (reading.good({"model.d_model", "model.num_heads", "model.head_dim", "model.position"}) &&
+        model.position == "rotary" && model.head_dim % 2 != 0) {
+        problems.add(reading.place_of({"model.position"}),
+                     fmt::format("model.position = \"rotary\" turns pairs and needs an even head_dim, got {}; change "
+                                 "model.head_dim, or model.d_model and model.num_heads",
+                                 model.head_dim));
+    }
+    if (reading.good({"model.position", "model.attention"}) && model.position == "alibi" &&
+        model.attention != "softmax") {
+        problems.add(
+            reading.place_of({"model.attention", "model.position"}),
+            fmt::format("model.position = \"alibi\" is added to the scores of a softmax, and model.attention = "
+                        "\"{}\" has none; choose another position, or \"softmax\"",
+                        model.attention));
+    }
     if (reading.good({"model.init.clone_noise", "model.init.clone_heads"}) && config.init.clone_noise > 0 &&
         config.init.clone_heads.empty()) {
         problems.add(reading.place_of({"model.init.clone_noise"}),
@@ -75,20 +90,40 @@ void check_model(const Config& config, const Reading& reading, Problems& problem
     }
 }
 
+// A batch size that the data fix is known only when they are read, see settle().
+void check_train(const Config& config, const Reading& reading, Problems& problems) {
+    const TrainConfig& train = config.train;
+    if (!train.batch_size_given || !reading.good({"train.batch_size", "train.accumulate"})) return;
+    if (train.batch_size % train.accumulate == 0) return;
+    problems.add(reading.place_of({"train.accumulate", "train.batch_size"}),
+                 fmt::format("train.accumulate = {} does not divide train.batch_size = {}; change one",
+                             train.accumulate, train.batch_size));
+}
+
+/// Was any key of a table ("task.") refused?
+bool any_bad(const Reading& reading, const std::string& table) {
+    return std::any_of(reading.bad.begin(), reading.bad.end(),
+                       [&](const std::string& path) { return path.starts_with(table); });
+}
+
 void check_optimizer(const Config& config, const Reading& reading, Problems& problems) {
-    const OptimizerConfig& optimizer = config.optimizer;
-    if (optimizer.type == "sgd" && optimizer.nesterov && optimizer.momentum == 0 &&
-        reading.good({"optimizer.type", "optimizer.momentum", "optimizer.nesterov"})) {
-        problems.add(reading.place_of({"optimizer.nesterov"}),
-                     "optimizer.nesterov needs momentum; set optimizer.momentum above 0");
+    if (any_bad(reading, "optimizer.")) return;
+    for (const KeyProblem& problem : config.optimizer.settings->check()) {
+        problems.add(reading.place_of({"optimizer." + problem.key, "optimizer.type"}),
+                     fmt::format("optimizer.{} {}", problem.key, problem.message));
+    }
+}
+
+void check_schedule(const Config& config, const Reading& reading, Problems& problems) {
+    if (any_bad(reading, "schedule.") || !reading.good({"model.d_model"})) return;
+    for (const KeyProblem& problem : config.schedule.settings->check(schedule_context(config))) {
+        problems.add(reading.place_of({"schedule." + problem.key, "schedule.type"}),
+                     fmt::format("schedule.{} {}", problem.key, problem.message));
     }
 }
 
 void check_task(const Config& config, const Reading& reading, Problems& problems) {
-    if (!config.task) return;
-    const bool any_bad = std::any_of(reading.bad.begin(), reading.bad.end(),
-                                     [](const std::string& path) { return path.rfind("task.", 0) == 0; });
-    if (any_bad) return;
+    if (!config.task || any_bad(reading, "task.")) return;
     for (const TaskSettings::Problem& problem : config.task->check()) {
         problems.add(reading.place_of({"task." + problem.key, "task.type"}),
                      fmt::format("task.{}: {}", problem.key, problem.message));
@@ -103,7 +138,9 @@ void settle_and_check(Config& config, const Reading& reading, Problems& problems
     if (!config.model.d_ff_given && reading.good({"model.d_model"})) config.model.d_ff = 4 * config.model.d_model;
     settle_max_len(config, reading, problems);
     check_model(config, reading, problems);
+    check_train(config, reading, problems);
     check_optimizer(config, reading, problems);
+    check_schedule(config, reading, problems);
     check_task(config, reading, problems);
 }
 

@@ -35,6 +35,8 @@ std::string Config::resolved() const {
     return write_config(*this, [](const std::string&) { return true; });
 }
 
+ScheduleContext schedule_context(const Config& config) { return {config.schedule.warmup_steps, config.model.d_model}; }
+
 std::string config_identity(const Config& config) {
     const std::string text = write_config(config, [](const std::string& path) { return !may_change_on_resume(path); });
     return sha256(std::as_bytes(std::span(text)));

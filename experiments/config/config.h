@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "experiments/optimizers/optimizer_type.h"
+#include "experiments/schedules/schedule_type.h"
 #include "experiments/tasks/task.h"
 #include "nn/init.h"
 #include "nn/transformer.h"
@@ -29,33 +31,32 @@ struct InitConfig {
     void fields(Fields& fields);
 };
 
-/// `type` decides which of the keys exist in the file.
 struct OptimizerConfig {
     std::string type = "adam";
     double lr = 1e-3, weight_decay = 0;
-    double momentum = 0;                            // sgd
-    bool nesterov = false;                          // sgd
-    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  // adam, adamw
+    std::shared_ptr<OptimizerSettings> settings;  ///< the keys that `type` has of its own
     void fields(Fields& fields);
 };
 
 struct ScheduleConfig {
     std::string type = "constant";
     std::int64_t warmup_steps = 0;
-    double final_ratio = 0;  // cosine
+    std::shared_ptr<ScheduleSettings> settings;  ///< the keys that `type` has of its own
     void fields(Fields& fields);
 };
 
 struct TrainConfig {
     std::int64_t steps = 2000, batch_size = 32;
     bool batch_size_given = false;
-    double clip_norm = 0;  ///< 0 = off
+    std::int64_t accumulate = 1;  ///< parts of a batch that go through the model one after the other
+    double clip_norm = 0;         ///< 0 = off
     std::string dtype = "float32";
     void fields(Fields& fields);
 };
 
 struct EvalConfig {
     std::int64_t every = 200, batches = 8;
+    std::int64_t patience = 0;  ///< 0 = off
     void fields(Fields& fields);
 };
 
@@ -67,6 +68,7 @@ struct LogConfig {
 
 struct CheckpointConfig {
     std::int64_t every = 500, keep = 2;
+    bool best = false;
     void fields(Fields& fields);
 };
 
@@ -101,6 +103,9 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 
 /// The same from text; `path` names it in messages.
 Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// What the schedule of a config may depend on besides its own keys.
+ScheduleContext schedule_context(const Config& config);
 
 /// SHA-256, as hex, of the resolved config without the keys that `resume` may change.
 std::string config_identity(const Config& config);

@@ -12,14 +12,32 @@ std::int64_t inner_width(const nn::BlockOptions& block) {
     return block.num_heads * (block.head_dim > 0 ? block.head_dim : block.d_model / block.num_heads);
 }
 
+std::string scores_note(const nn::TransformerOptions& options) {
+    switch (options.block.attention) {
+        case AttentionKind::linear: return "phi(q) phi(k)^T, phi = elu + 1";
+        case AttentionKind::uniform: return "none; q and k are not used";
+        case AttentionKind::softmax: break;
+    }
+    return options.position == nn::PositionEncoding::alibi ? "q k^T / sqrt(d_k) - slope |i - j|" : "q k^T / sqrt(d_k)";
+}
+
+std::string weights_note(const nn::TransformerOptions& options) {
+    const std::string over = options.causal ? " over the past" : "";
+    switch (options.block.attention) {
+        case AttentionKind::linear: return "scores / their sum" + over;
+        case AttentionKind::uniform: return "all equal" + over;
+        case AttentionKind::softmax: break;
+    }
+    return "softmax" + over;
+}
+
 Sizes sizes_of(const Tensor& tensor) { return {tensor.shape().begin(), tensor.shape().end()}; }
 
 }  // namespace
 
-WalkShapes measure_shapes(nn::Transformer& model, std::int64_t batch, std::int64_t length) {
+WalkShapes measure_shapes(nn::Transformer& model, const Tensor& tokens) {
     const NoGrad no_grad;
     model.eval();
-    const Tensor tokens = Tensor::zeros({batch, length}, DType::i64);
     nn::TransformerBlock& block = *model.blocks.front();
     nn::AttentionRecord record;
     block.attn.watch(&record);
@@ -91,8 +109,10 @@ std::vector<WalkStep> dimension_walk(const nn::TransformerOptions& options, cons
     add(attention + "W_k", "(B, T, H*d_k)", shapes.k, "k");
     add(attention + "W_v", "(B, T, H*d_k)", shapes.v, "v");
     add("  split into heads", "(B, H, T, d_k)", split(shapes.q), "q, k, v; a view, nothing is copied");
-    add("  scores", "(B, H, T, T)", shapes.weights, "q k^T / sqrt(d_k)");
-    add("  weights", "(B, H, T, T)", shapes.weights, options.causal ? "softmax over the past" : "softmax");
+    if (options.position == nn::PositionEncoding::rotary)
+        add("  rotate", "(B, H, T, d_k)", split(shapes.q), "q and k, by angles that grow with the position");
+    add("  scores", "(B, H, T, T)", shapes.weights, scores_note(options));
+    add("  weights", "(B, H, T, T)", shapes.weights, weights_note(options));
     add("  weights v", "(B, H, T, d_k)", split(shapes.head_out), "what each head reads");
     add("  join heads", "(B, T, H*d_k)", shapes.head_out, "head_out");
     add(attention + "W_o", "(B, T, d)", shapes.attention_out, "");

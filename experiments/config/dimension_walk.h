@@ -18,8 +18,8 @@ struct WalkShapes {
     Sizes tokens, embedded, normed, q, k, v, weights, head_out, attention_out, hidden, ffn_out, logits;
 };
 
-/// Read off a forward pass of the model over `batch` sequences of `length` tokens.
-WalkShapes measure_shapes(nn::Transformer& model, std::int64_t batch, std::int64_t length);
+/// Read off a forward pass of the model over tokens [B, T].
+WalkShapes measure_shapes(nn::Transformer& model, const Tensor& tokens);
 /// What a model of these options would give, without building it.
 WalkShapes compute_shapes(const nn::TransformerOptions& options, std::int64_t batch, std::int64_t length);
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "experiments/config/field_text.h"
 #include "experiments/config/nearest.h"
 
 namespace headscope {
@@ -33,34 +34,6 @@ std::optional<double> as_number(const std::string& text) {
     const auto [stop, error] = std::from_chars(text.data(), end, number);
     if (error != std::errc() || stop != end || !std::isfinite(number)) return std::nullopt;
     return number;
-}
-
-// A number as TOML wants it: with digits around the point, and a point or an exponent where it is real.
-std::string spell_number(double number) {
-    Value value;
-    value.kind = Value::Kind::real;
-    value.real = number;
-    return spell(value);
-}
-
-std::string quoted_list(const std::vector<std::string>& words) {
-    return words.empty() ? "(there is none)" : fmt::format("\"{}\"", fmt::join(words, "\", \""));
-}
-
-std::string range_of(const IntegerRange& range) {
-    const IntegerRange open;
-    if (range.min != open.min && range.max != open.max) return fmt::format("from {} to {}", range.min, range.max);
-    if (range.min != open.min) return fmt::format("at least {}", range.min);
-    return fmt::format("at most {}", range.max);
-}
-
-std::string range_of(const RealRange& range) {
-    std::vector<std::string> limits;
-    if (std::isfinite(range.min)) limits.push_back(fmt::format("at least {}", range.min));
-    if (std::isfinite(range.above)) limits.push_back(fmt::format("above {}", range.above));
-    if (std::isfinite(range.max)) limits.push_back(fmt::format("at most {}", range.max));
-    if (std::isfinite(range.below)) limits.push_back(fmt::format("below {}", range.below));
-    return fmt::format("{}", fmt::join(limits, " and "));
 }
 
 std::string wanted_by(const Field& field) {

@@ -1,5 +1,5 @@
 // Declared config keys. A struct of settings lists its keys once, in `fields(Fields&)`; from that list come reading
-// with checks, writing the resolved config, and (later) `describe`.
+// with checks, writing the resolved config, and `headscope describe`.
 //
 //   struct SgdSettings {
 //       double momentum = 0;
@@ -43,6 +43,12 @@ struct Field {
     bool required = false;
     bool path = false;      ///< text that names a file: made absolute when read
     bool* given = nullptr;  ///< set to whether the file or the command line gave the key
+};
+
+/// Something wrong between the keys of one table.
+struct KeyProblem {
+    std::string key;  ///< the key it is about, without its table
+    std::string message;
 };
 
 /// Collects the keys of one table.

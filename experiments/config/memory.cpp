@@ -12,12 +12,6 @@ namespace headscope {
 
 namespace {
 
-// Tensors that the optimizer keeps per parameter.
-double states_per_parameter(const OptimizerConfig& optimizer) {
-    if (optimizer.type == "sgd") return optimizer.momentum > 0 ? 1 : 0;
-    return 2;  // exp_avg, exp_avg_sq
-}
-
 bool any_probe_needs_records(const LogConfig& log) {
     return std::any_of(log.probes.begin(), log.probes.end(),
                        [](const auto& probe) { return make_probe(probe.first)->needs_records(); });
@@ -56,7 +50,7 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
     const auto layers = static_cast<double>(experiment.model.num_layers);
     const auto batch = static_cast<double>(config.train.batch_size);
     const auto length = static_cast<double>(experiment.task->seq_len());
-    const double tokens = batch * length;
+    const double tokens = batch / static_cast<double>(config.train.accumulate) * length;  // that are underway at once
     const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
     const auto heads = static_cast<double>(block.num_heads);
     const double inner = heads * static_cast<double>(block.head_dim);
@@ -73,12 +67,12 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
     MemoryEstimate estimate;
     estimate.parts = {{"parameters", parameters},
                       {"gradients", parameters},
-                      {"optimizer state", parameters * states_per_parameter(config.optimizer)},
+                      {"optimizer state", parameters * config.optimizer.settings->states_per_parameter()},
                       {"activations", element * (layers * tokens * per_token + 2 * tokens * d)},
                       {"logits and their gradient", element * logits}};
     if (any_probe_needs_records(config.log)) {
         const double maps = layers * batch * heads * length * length;  // weights [B, H, T, T] of every block
-        const double vectors = layers * tokens * 4 * inner;            // q, k, v and the heads' output
+        const double vectors = layers * batch * length * 4 * inner;    // q, k, v and the heads' output
         estimate.parts.push_back(
             {"attention maps for probes", element * static_cast<double>(config.eval.batches) * (maps + vectors)});
     }

@@ -23,7 +23,15 @@ nn::NormPlacement norm_of(const std::string& name) {
 nn::PositionEncoding position_of(const std::string& name) {
     if (name == "none") return nn::PositionEncoding::none;
     if (name == "sinusoidal") return nn::PositionEncoding::sinusoidal;
+    if (name == "rotary") return nn::PositionEncoding::rotary;
+    if (name == "alibi") return nn::PositionEncoding::alibi;
     return nn::PositionEncoding::learned;
+}
+
+AttentionKind attention_of(const std::string& name) {
+    if (name == "linear") return AttentionKind::linear;
+    if (name == "uniform") return AttentionKind::uniform;
+    return AttentionKind::softmax;
 }
 
 nn::InitScheme scheme_of(const std::string& name) {
@@ -52,6 +60,7 @@ nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t voca
     options.block.bias = model.bias;
     options.block.attention_bias = model.attention_bias;
     options.block.dropout = model.dropout;
+    options.block.attention = attention_of(model.attention);
     return options;
 }
 
@@ -75,6 +84,15 @@ void settle_by_task(Config& config, const Task& task) {
                 config.train.batch_size, config.task_type, fixed));
         }
         config.train.batch_size = fixed;
+    }
+    if (config.train.batch_size % config.train.accumulate != 0) {
+        throw UsageError(fmt::format("train.accumulate = {} does not divide batches of {} sequences; change it",
+                                     config.train.accumulate, config.train.batch_size));
+    }
+    if (task.eval_batches(config.train.batch_size) == 0 && (config.eval.patience > 0 || config.checkpoint.best)) {
+        throw UsageError(fmt::format(
+            "{} needs evaluation data, and the task \"{}\" of this config has none; give it some, or leave the key out",
+            config.eval.patience > 0 ? "eval.patience" : "checkpoint.best", config.task_type));
     }
     if (!config.model.max_len_given) config.model.max_len = task.seq_len();
     if (config.model.max_len < task.seq_len()) {

@@ -33,11 +33,13 @@ public:
     }
 
     Reading read() {
-        // Types first, since they decide which other keys there are.
+        // Types first, since they decide which other keys there are. One that was refused leaves the default.
         for (const Section& section : sections_of(config_)) {
             if (const Field* type = section.find("type")) read_key(section, *type);
         }
         if (const TaskType* type = find_task_type(config_.task_type)) config_.task = type->settings();
+        config_.optimizer.settings = find_optimizer_type(config_.optimizer.type)->settings();
+        config_.schedule.settings = find_schedule_type(config_.schedule.type)->settings();
         for (const Section& section : sections_of(config_)) {
             for (const Field& field : section.fields.list()) {
                 if (field.key != "type") read_key(section, field);

@@ -12,8 +12,12 @@ constexpr std::int64_t largest_step = 1'000'000'000'000;
 constexpr IntegerRange sizes{.min = 1, .max = largest_size};
 constexpr IntegerRange every_so_many{.min = 1, .max = largest_step};
 
-const std::vector<std::string> optimizer_types{"sgd", "adam", "adamw"};
-const std::vector<std::string> schedule_types{"constant", "cosine"};
+template <class Type>
+std::vector<std::string> names_of(const std::vector<Type>& types) {
+    std::vector<std::string> names;
+    for (const Type& type : types) names.push_back(type.name);
+    return names;
+}
 
 }  // namespace
 
@@ -32,9 +36,10 @@ void ModelConfig::fields(Fields& fields) {
                  {.min = 0, .max = 4 * largest_size})
         .given = &d_ff_given;
     fields.choice("activation", activation, {"gelu", "relu", "silu"}, "of the feed-forward half");
-    fields.choice("position", position, {"none", "sinusoidal", "learned"}, "how a model knows where a token stands");
+    fields.choice("position", position, {"none", "sinusoidal", "learned", "rotary", "alibi"},
+                  "how a model knows where a token stands");
     fields.choice("norm", norm, {"none", "pre", "post"}, "where the layer norms stand");
-    fields.choice("attention", attention, {"softmax"}, "how scores become weights");
+    fields.choice("attention", attention, {"softmax", "linear", "uniform"}, "how queries and keys become weights");
     fields.boolean("causal", causal, "a token sees only itself and those before it");
     fields.boolean("bias", bias, "biases of every Linear");
     fields.boolean("attention_bias", attention_bias, "biases of W_q, W_k, W_v, W_o");
@@ -55,31 +60,23 @@ void InitConfig::fields(Fields& fields) {
 }
 
 void OptimizerConfig::fields(Fields& fields) {
-    fields.choice("type", type, optimizer_types, "update rule");
+    fields.choice("type", type, names_of(optimizer_types()), "update rule");
     fields.real("lr", lr, "learning rate", {.min = 0});
     fields.real("weight_decay", weight_decay, "pull of every parameter towards 0", {.min = 0});
-    if (type == "sgd") {
-        fields.real("momentum", momentum, "share of the last step that is kept", {.min = 0, .below = 1});
-        fields.boolean("nesterov", nesterov, "look ahead by the momentum");
-    }
-    if (type == "adam" || type == "adamw") {
-        fields.real("beta1", beta1, "memory of the gradient's mean", {.min = 0, .below = 1});
-        fields.real("beta2", beta2, "memory of the gradient's square", {.min = 0, .below = 1});
-        fields.real("eps", eps, "added to the root of the mean square", {.min = 0});
-    }
+    if (settings) settings->fields(fields);
 }
 
 void ScheduleConfig::fields(Fields& fields) {
-    fields.choice("type", type, schedule_types, "how the learning rate goes on after warm-up");
+    fields.choice("type", type, names_of(schedule_types()), "how the learning rate goes on after warm-up");
     fields.integer("warmup_steps", warmup_steps, "steps over which it grows from 0", {.min = 0, .max = largest_step});
-    if (type == "cosine") {
-        fields.real("final_ratio", final_ratio, "share of it that is left at the end", {.min = 0, .max = 1});
-    }
+    if (settings) settings->fields(fields);
 }
 
 void TrainConfig::fields(Fields& fields) {
     fields.integer("steps", steps, "updates", {.min = 0, .max = largest_step});
     fields.integer("batch_size", batch_size, "sequences per step", sizes).given = &batch_size_given;
+    fields.integer("accumulate", accumulate, "equal parts of a batch that go through the model one after the other",
+                   sizes);
     fields.real("clip_norm", clip_norm, "largest norm of the whole gradient; 0 = off", {.min = 0});
     fields.choice("dtype", dtype, {"float32", "float64"}, "of parameters and all arithmetic");
 }
@@ -87,6 +84,8 @@ void TrainConfig::fields(Fields& fields) {
 void EvalConfig::fields(Fields& fields) {
     fields.integer("every", every, "evaluate at every so many steps", every_so_many);
     fields.integer("batches", batches, "batches per evaluation", sizes);
+    fields.integer("patience", patience, "stop after so many evaluations without a lower loss; 0 = off",
+                   {.min = 0, .max = largest_size});
 }
 
 void LogConfig::fields(Fields& fields) {
@@ -97,6 +96,7 @@ void LogConfig::fields(Fields& fields) {
 void CheckpointConfig::fields(Fields& fields) {
     fields.integer("every", every, "write one at every so many steps", every_so_many);
     fields.integer("keep", keep, "newest so many stay; 0 = all", {.min = 0, .max = largest_size});
+    fields.boolean("best", best, "also keep the weights of the lowest evaluation loss, as checkpoints/best.h5");
 }
 
 const Field* Section::find(const std::string& key) const {
@@ -113,10 +113,8 @@ std::vector<std::string> Section::keys() const {
 }
 
 std::vector<Section> sections_of(Config& config) {
-    std::vector<std::string> task_names;
-    for (const TaskType& type : task_types()) task_names.push_back(type.name);
     Fields task;
-    task.choice("type", config.task_type, task_names, "where tokens and targets come from").required = true;
+    task.choice("type", config.task_type, names_of(task_types()), "where tokens and targets come from").required = true;
     if (config.task) config.task->fields(task);
 
     const auto fields_of = [](auto& settings) {
@@ -140,37 +138,28 @@ std::string join_path(const std::string& section, const std::string& key) {
     return section.empty() ? key : section + "." + key;
 }
 
-std::vector<std::string> types_with(const std::string& section, const std::string& key) {
+namespace {
+
+/// The types that have a key of that name of their own.
+template <class Type>
+std::vector<std::string> owners_of(const std::string& key, const std::vector<Type>& types) {
     std::vector<std::string> owners;
-    const auto ask = [&](const std::string& type, Fields& fields) {
-        const Section probe{section, fields};
-        if (probe.find(key) != nullptr) owners.push_back(type);
-    };
-    if (section == "task") {
-        for (const TaskType& type : task_types()) {
-            Fields fields;
-            const auto settings = type.settings();
-            settings->fields(fields);
-            ask(type.name, fields);
-        }
-    }
-    if (section == "optimizer") {
-        for (const std::string& type : optimizer_types) {
-            OptimizerConfig settings{.type = type};
-            Fields fields;
-            settings.fields(fields);
-            ask(type, fields);
-        }
-    }
-    if (section == "schedule") {
-        for (const std::string& type : schedule_types) {
-            ScheduleConfig settings{.type = type};
-            Fields fields;
-            settings.fields(fields);
-            ask(type, fields);
-        }
+    for (const Type& type : types) {
+        Section own;
+        const auto settings = type.settings();
+        settings->fields(own.fields);
+        if (own.find(key) != nullptr) owners.push_back(type.name);
     }
     return owners;
+}
+
+}  // namespace
+
+std::vector<std::string> types_with(const std::string& section, const std::string& key) {
+    if (section == "task") return owners_of(key, task_types());
+    if (section == "optimizer") return owners_of(key, optimizer_types());
+    if (section == "schedule") return owners_of(key, schedule_types());
+    return {};
 }
 
 }  // namespace headscope

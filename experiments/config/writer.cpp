@@ -1,60 +1,13 @@
 #include "experiments/config/writer.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
-
-#include "experiments/config/document.h"
+#include "experiments/config/field_text.h"
 #include "experiments/config/sections.h"
 
 namespace headscope {
 
 namespace {
-
-// A TOML basic string. Bytes from 0x80 up are UTF-8 and stay.
-std::string quoted(const std::string& text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (byte < 0x20 || byte == 0x7f) {
-            out += fmt::format("\\u{:04X}", byte);
-        } else {
-            out += c;
-        }
-    }
-    return out + '"';
-}
-
-// The shortest digits that read back as the same double, and never an integer to TOML.
-std::string number(double value) {
-    Value spelled;
-    spelled.kind = Value::Kind::real;
-    spelled.real = value;
-    return spell(spelled);
-}
-
-std::string value_of(const Field& field) {
-    switch (field.kind) {
-        case Field::Kind::integer: return fmt::format("{}", *static_cast<const std::int64_t*>(field.value));
-        case Field::Kind::real: return number(*static_cast<const double*>(field.value));
-        case Field::Kind::boolean: return *static_cast<const bool*>(field.value) ? "true" : "false";
-        case Field::Kind::text:
-        case Field::Kind::choice: return quoted(*static_cast<const std::string*>(field.value));
-        case Field::Kind::text_list: {
-            std::vector<std::string> words;
-            for (const std::string& word : *static_cast<const std::vector<std::string>*>(field.value)) {
-                words.push_back(quoted(word));
-            }
-            return fmt::format("[{}]", fmt::join(words, ", "));
-        }
-        case Field::Kind::integer_table: break;  // a table of its own, see write_config
-    }
-    return {};
-}
 
 // max_len follows the task and stays 0 until it is known.
 bool is_open(const Section& section, const Field& field) {

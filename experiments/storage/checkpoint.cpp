@@ -117,6 +117,10 @@ std::vector<std::byte> pack(const Checkpoint& checkpoint) {
     file.set_attribute("/trainer", "tokens_seen", checkpoint.tokens_seen);
     file.set_attribute("/trainer", "elapsed", checkpoint.elapsed);
     file.set_attribute("/trainer", "config_sha256", checkpoint.config_identity);
+    file.set_attribute("/trainer", "best_step", checkpoint.best.step);
+    file.set_attribute("/trainer", "best_loss", checkpoint.best.loss);
+    file.set_attribute("/trainer", "evaluations_since_best", checkpoint.best.since);
+    file.set_attribute("/trainer", "last_evaluation", checkpoint.best.last_step);
     std::vector<std::byte> bytes = file.image();
     const std::string block = user_block(bytes);
     const auto block_bytes = std::as_bytes(std::span(block));
@@ -140,7 +144,28 @@ Checkpoint unpack(const hdf5::File& file) {
     checkpoint.tokens_seen = file.integer_attribute("/trainer", "tokens_seen");
     checkpoint.elapsed = file.number_attribute("/trainer", "elapsed");
     checkpoint.config_identity = file.text_attribute("/trainer", "config_sha256");
+    if (file.has_attribute("/trainer", "best_step")) {  // older checkpoints say nothing about it
+        checkpoint.best.step = file.integer_attribute("/trainer", "best_step");
+        checkpoint.best.loss = file.number_attribute("/trainer", "best_loss");
+        checkpoint.best.since = file.integer_attribute("/trainer", "evaluations_since_best");
+        checkpoint.best.last_step = file.integer_attribute("/trainer", "last_evaluation");
+    }
     return checkpoint;
+}
+
+// Written, then read back: only a file that is whole on disk lets older ones go.
+std::string write_checkpoint(const std::string& folder, const std::string& name, const Checkpoint& checkpoint) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) throw IoError(fmt::format("{}: cannot be made: {}", folder, error.message()));
+    const std::string path = folder + "/" + name;
+    const std::vector<std::byte> bytes = pack(checkpoint);
+    write_file_atomically(path, bytes);
+    const std::string found = read_file(path);
+    if (!std::ranges::equal(std::as_bytes(std::span(found)), bytes)) {
+        throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
+    }
+    return path;
 }
 
 // Checkpoints newer than `step` are what a resumed run has passed over; they do not count, or the one just written
@@ -163,18 +188,13 @@ void delete_old(const std::string& folder, std::int64_t step, std::int64_t keep)
 std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}.h5", step); }
 
 std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw IoError(fmt::format("{}: cannot be made: {}", folder, error.message()));
-    const std::string path = folder + "/" + checkpoint_name(checkpoint.step);
-    const std::vector<std::byte> bytes = pack(checkpoint);
-    write_file_atomically(path, bytes);
-    const std::string found = read_file(path);
-    if (!std::ranges::equal(std::as_bytes(std::span(found)), bytes)) {
-        throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
-    }
+    const std::string path = write_checkpoint(folder, checkpoint_name(checkpoint.step), checkpoint);
     if (keep > 0) delete_old(folder, checkpoint.step, keep);
     return path;
+}
+
+std::string save_best_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
+    return write_checkpoint(folder, "best.h5", checkpoint);
 }
 
 Checkpoint load_checkpoint(const std::string& path) {

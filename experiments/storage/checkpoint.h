@@ -4,7 +4,10 @@
 // all that follows the block, as text. Damage is found before the HDF5 library sees a byte. It holds
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
-//   /trainer                             attributes step, seed, tokens_seen, elapsed (s) and config_sha256
+//   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256; of the best
+//   evaluation
+//                                        so far best_step, best_loss, evaluations_since_best, last_evaluation (a step)
+// checkpoints/best.h5, written with checkpoint.best = true, is a checkpoint too: that of the lowest evaluation loss.
 // Equal contents give equal bytes.
 #pragma once
 
@@ -13,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/best_evaluation.h"
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
@@ -24,6 +28,7 @@ struct Checkpoint {
     std::int64_t tokens_seen = 0;
     double elapsed = 0;           ///< seconds trained so far
     std::string config_identity;  ///< see config.h
+    BestEvaluation best;
     nn::StateDict model;
     optim::OptimizerState optimizer;
 };
@@ -35,6 +40,9 @@ std::string checkpoint_name(std::int64_t step);
 /// only then deletes all but the newest `keep` (0 = keep all) of those up to this step. Makes the folder when it is
 /// missing. Returns its path. Throws IoError.
 std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep);
+
+/// Writes folder/best.h5 in the same way. Deletes nothing. Returns its path. Throws IoError.
+std::string save_best_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
 
 /// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated,
 /// damaged.

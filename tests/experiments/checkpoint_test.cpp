@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -45,6 +46,7 @@ Checkpoint example(std::int64_t step) {
     checkpoint.tokens_seen = 123456789012;
     checkpoint.elapsed = 1.25;
     checkpoint.config_identity = std::string(64, 'a');
+    checkpoint.best = {.step = 1500, .loss = 0.75, .since = 2, .last_step = 1900};
     checkpoint.model["blocks.0.attn.W_q.weight"] = Tensor::from({2, 3}, {1, -2.5, 3, 4, 5, 6});
     checkpoint.model["norm.weight"] = Tensor::from({3}, {0.1, 0.2, 0.3}, DType::f64);
     checkpoint.optimizer["norm.weight/exp_avg"] = Tensor::from({3}, {7, 8, 9}, DType::f64);
@@ -91,6 +93,10 @@ TEST_F(CheckpointFile, ComesBack) {
     EXPECT_EQ(loaded.tokens_seen, 123456789012);
     EXPECT_EQ(loaded.elapsed, 1.25);
     EXPECT_EQ(loaded.config_identity, saved.config_identity);
+    EXPECT_EQ(loaded.best.step, 1500);
+    EXPECT_EQ(loaded.best.loss, 0.75);
+    EXPECT_EQ(loaded.best.since, 2);
+    EXPECT_EQ(loaded.best.last_step, 1900);
     expect_equal(saved.model, loaded.model);
     expect_equal(saved.optimizer, loaded.optimizer);
 }
@@ -199,6 +205,36 @@ TEST_F(CheckpointFile, KeepsTheNewest) {
     save_checkpoint(folder_, example(1200), 1);
     EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{1200, 1500, 2000}));
     EXPECT_EQ(names(), (Names{"step-00001200.h5", "step-00001500.h5", "step-00002000.h5"}));
+}
+
+TEST_F(CheckpointFile, TheBestOneStandsApart) {
+    for (const std::int64_t step : {500, 1000}) save_checkpoint(folder_, example(step), 0);
+    EXPECT_EQ(save_best_checkpoint(folder_, example(700)), folder_ + "/best.h5");
+    save_best_checkpoint(folder_, example(1000));
+    EXPECT_EQ(load_checkpoint(folder_ + "/best.h5").step, 1000);
+    EXPECT_EQ(names(), (Names{"best.h5", "step-00000500.h5", "step-00001000.h5"}));
+    EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{500, 1000}));
+}
+
+TEST(BestEvaluation, IsTheLowestAndTheFirstOfEquals) {
+    BestEvaluation best;
+    EXPECT_FALSE(best.exhausted(1));
+    best.count(0, 3);
+    best.count(10, 2);
+    best.count(20, 2);
+    best.count(30, std::nan(""));
+    EXPECT_EQ(best.step, 10);
+    EXPECT_EQ(best.loss, 2);
+    EXPECT_EQ(best.since, 2);
+    best.count(30, 1);  // counted already
+    best.count(20, 1);
+    EXPECT_EQ(best.step, 10);
+    EXPECT_TRUE(best.exhausted(2));
+    EXPECT_FALSE(best.exhausted(3));
+    EXPECT_FALSE(best.exhausted(0));
+    best.count(40, 1.5);
+    EXPECT_EQ(best.step, 40);
+    EXPECT_FALSE(best.exhausted(1));
 }
 
 TEST_F(CheckpointFile, ListsCheckpointsAlone) {

@@ -23,7 +23,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"[model]\nd_modle = 3", "run.toml:5:1: unknown key model.d_modle; did you mean d_model?"},
         Wrong{"[model]\n  heads = 3", "run.toml:5:3: unknown key model.heads; did you mean num_heads?"},
         Wrong{"[modle]\nd_model = 3", "run.toml:4:2: unknown key modle; did you mean model?"},
-        Wrong{"[checkpoint]\nfrobnicate = 3", "run.toml:5:1: unknown key checkpoint.frobnicate; known: every, keep"},
+        Wrong{"[checkpoint]\nfrobnicate = 3",
+              "run.toml:5:1: unknown key checkpoint.frobnicate; known: every, keep, best"},
         Wrong{"[model]\nlr = 0.1", "run.toml:5:1: unknown key model.lr; did you mean optimizer.lr?"},
         Wrong{"rte = 0.5", "run.toml:4:1: unknown key task.rte; did you mean rate?"},
         Wrong{"[model.init]\nschema = \"normal\"", "run.toml:5:1: unknown key model.init.schema; did you mean scheme?"},
@@ -62,10 +63,12 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{
             "[model]\nnorm = \"Pre\"",
             "run.toml:5:8: model.norm must be one of \"none\", \"pre\", \"post\", got \"Pre\"; did you mean \"pre\"?"},
-        Wrong{"[model]\nattention = \"linear\"",
-              "run.toml:5:13: model.attention must be one of \"softmax\", got \"linear\""},
+        Wrong{"[model]\nattention = \"lineal\"",
+              "run.toml:5:13: model.attention must be one of \"softmax\", \"linear\", \"uniform\", got \"lineal\"; did "
+              "you mean \"linear\"?"},
         Wrong{"[optimizer]\ntype = \"adma\"\nmomentum = 0.5",
-              "run.toml:5:8: optimizer.type must be one of \"sgd\", \"adam\", \"adamw\", got \"adma\"; did you mean "
+              "run.toml:5:8: optimizer.type must be one of \"adam\", \"adamw\", \"muon\", \"rmsprop\", \"sgd\", got "
+              "\"adma\"; did you mean "
               "\"adam\"?"},
         Wrong{"[model.init]\nclone_heads = [\"q\", \"w\"]",
               "run.toml:5:21: model.init.clone_heads must be one of \"q\", \"k\", \"v\", \"o\", got \"w\""},
@@ -76,14 +79,15 @@ INSTANTIATE_TEST_SUITE_P(
               "optimizer.lr=0.001,0.0001` "
               "runs every one of them"},
         // keys of another type
-        Wrong{
-            "[schedule]\nfinal_ratio = 0.5",
-            "run.toml:5:1: schedule.final_ratio does not exist for schedule.type = \"constant\", only for \"cosine\""},
+        Wrong{"[schedule]\nfinal_ratio = 0.5",
+              "run.toml:5:1: schedule.final_ratio does not exist for schedule.type = \"constant\", only for "
+              "\"cosine\", \"linear\""},
         Wrong{"[optimizer]\nmomentum = 0.5",
-              "run.toml:5:1: optimizer.momentum does not exist for optimizer.type = \"adam\", only for \"sgd\""},
-        Wrong{
-            "[optimizer]\ntype = \"sgd\"\nbeta1 = 0.5",
-            "run.toml:6:1: optimizer.beta1 does not exist for optimizer.type = \"sgd\", only for \"adam\", \"adamw\""},
+              "run.toml:5:1: optimizer.momentum does not exist for optimizer.type = \"adam\", only for \"muon\", "
+              "\"sgd\""},
+        Wrong{"[optimizer]\ntype = \"sgd\"\nbeta1 = 0.5",
+              "run.toml:6:1: optimizer.beta1 does not exist for optimizer.type = \"sgd\", only for \"adam\", "
+              "\"adamw\", \"muon\""},
         // impossible together
         Wrong{
             "[model]\nd_model = 50\nnum_heads = 3",
@@ -96,12 +100,28 @@ INSTANTIATE_TEST_SUITE_P(
             "[model]\nposition = \"sinusoidal\"\nd_model = 33\nhead_dim = 5",
             "run.toml:5:12: model.position = \"sinusoidal\" pairs sines with cosines and needs an even model.d_model, "
             "got 33"},
+        Wrong{"[model]\nposition = \"rotary\"\nhead_dim = 5",
+              "run.toml:5:12: model.position = \"rotary\" turns pairs and needs an even head_dim, got 5; change "
+              "model.head_dim, or model.d_model and model.num_heads"},
+        Wrong{"[model]\nposition = \"rotary\"\nd_model = 18\nnum_heads = 2",
+              "run.toml:5:12: model.position = \"rotary\" turns pairs and needs an even head_dim, got 9; change "
+              "model.head_dim, or model.d_model and model.num_heads"},
+        Wrong{"[model]\nposition = \"alibi\"\nattention = \"linear\"",
+              "run.toml:6:13: model.position = \"alibi\" is added to the scores of a softmax, and model.attention = "
+              "\"linear\" has none; choose another position, or \"softmax\""},
+        Wrong{"[model]\nposition = \"alibi\"\nattention = \"uniform\"",
+              "run.toml:6:13: model.position = \"alibi\" is added to the scores of a softmax, and model.attention = "
+              "\"uniform\" has none; choose another position, or \"softmax\""},
         Wrong{"[model.init]\nclone_noise = 1e-3",
               "run.toml:5:15: model.init.clone_noise does nothing without clones; set model.init.clone_heads, for "
               "example "
               "[\"q\", \"k\", \"v\", \"o\"], or leave it out"},
         Wrong{"[optimizer]\ntype = \"sgd\"\nnesterov = true",
               "run.toml:6:12: optimizer.nesterov needs momentum; set optimizer.momentum above 0"},
+        Wrong{"[schedule]\ntype = \"noam\"",
+              "run.toml:5:8: schedule.warmup_steps must be at least 1 for schedule.type = \"noam\", for example 400"},
+        Wrong{"[train]\nbatch_size = 10\naccumulate = 4",
+              "run.toml:6:14: train.accumulate = 4 does not divide train.batch_size = 10; change one"},
         Wrong{"high = 4\nlow = 4", "run.toml:5:7: task.low: must be below task.high"},
         // not TOML
         Wrong{

@@ -63,6 +63,29 @@ def test_killed_and_resumed(seed, folder, uninterrupted, tmp_path):
     assert not [path for path in run.rglob(".*")], "temporary files left behind"
 
 
+OPTIMIZERS = {
+    "sgd": ["optimizer.type=sgd", "optimizer.momentum=0.9", "schedule.type=linear"],
+    "adam": ["optimizer.type=adam"],
+    "adamw": ["optimizer.type=adamw", "optimizer.weight_decay=0.1"],
+    "rmsprop": ["optimizer.type=rmsprop", "schedule.type=noam"],
+    "muon": ["optimizer.type=muon", "optimizer.weight_decay=0.1", "schedule.type=linear", "schedule.final_ratio=0.1"],
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_killed_with_every_optimizer(optimizer, folder, tmp_path):
+    overrides = [*OVERRIDES, *OPTIMIZERS[optimizer], "train.steps=400", "checkpoint.every=40", "checkpoint.keep=0"]
+    headscope("run", folder / "c.toml", *overrides, "--threads", 1, "--out", tmp_path / "whole")
+    run = tmp_path / "run"
+    process = start("run", folder / "c.toml", *overrides, "--threads", 2, "--out", run)
+    while process.poll() is None and not (run / "checkpoints" / "step-00000120.h5").exists():
+        time.sleep(0.001)
+    finish(process, signal.SIGKILL)
+    assert newest_checkpoint(run).name < "step-00000400.h5", "killed too late to say anything"
+    headscope("resume", run, "--threads", 1)
+    assert_same_runs(tmp_path / "whole", run)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal(number, folder, uninterrupted, tmp_path):
     whole, seconds = uninterrupted

@@ -31,6 +31,17 @@ def test_threads(threads, folder, tmp_path):
     assert_same_runs(folder / "one", tmp_path / "run")
 
 
+@pytest.mark.parametrize("kind", [["model.attention=linear"], ["model.attention=uniform"], ["model.position=alibi"],
+                                  ["model.position=rotary", "model.head_dim=14"],
+                                  ["model.position=rotary", "model.head_dim=14", "model.attention=linear"]])
+def test_threads_of_every_kind_of_attention(kind, folder, tmp_path):
+    for threads in (1, 2, 3):
+        headscope("run", folder / "c.toml", *OVERRIDES, *PROBES, *kind, "train.steps=8", "--threads", threads,
+                  "--out", tmp_path / f"run{threads}")
+    assert_same_runs(tmp_path / "run1", tmp_path / "run2")
+    assert_same_runs(tmp_path / "run1", tmp_path / "run3")
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_probes_change_nothing(threads, folder, tmp_path):
     run = tmp_path / "run"

@@ -1,0 +1,48 @@
+// What [optimizer] type = "..." may be. The rule itself is optim/<name>.h; one file each in experiments/optimizers/
+// says which keys it has.
+//
+// Adding one: write optim/<name>.{h,cpp} and optimizers/<name>.cpp with an OptimizerSettings, end it with
+//   const RegisterOptimizer registered("<name>", "what it is in one line", [] { return std::make_unique<MySettings>();
+//   });
+// and a test tests/optim/<name>_test.cpp; the build finds all of them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/config/fields.h"
+#include "optim/optimizer.h"
+
+namespace headscope {
+
+/// The keys of [optimizer] for one type, but `type`, `lr` and `weight_decay`, which all have.
+class OptimizerSettings {
+public:
+    virtual ~OptimizerSettings() = default;
+    virtual void fields(Fields& fields) = 0;
+    /// What is wrong between keys (each in range already): the rest of a sentence that begins with the key.
+    virtual std::vector<KeyProblem> check() const { return {}; }
+    /// Tensors of a parameter's size that it keeps, at most, per parameter.
+    virtual int states_per_parameter() const = 0;
+    /// The groups hold lr and weight_decay.
+    virtual std::unique_ptr<optim::Optimizer> build(std::vector<optim::ParameterGroup> groups) const = 0;
+};
+
+struct OptimizerType {
+    std::string name;
+    std::string doc;
+    std::function<std::unique_ptr<OptimizerSettings>()> settings;
+};
+
+/// All registered types, sorted by name.
+const std::vector<OptimizerType>& optimizer_types();
+/// Null when there is none of that name.
+const OptimizerType* find_optimizer_type(const std::string& name);
+
+struct RegisterOptimizer {
+    RegisterOptimizer(std::string name, std::string doc, std::function<std::unique_ptr<OptimizerSettings>()> settings);
+};
+
+}  // namespace headscope
