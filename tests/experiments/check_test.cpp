@@ -7,6 +7,7 @@
 #include "experiments/cli/verbs.h"
 #include "experiments/config/dimension_walk.h"
 #include "experiments/errors.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 namespace {
@@ -123,11 +124,9 @@ TEST(DimensionWalk, FlopsOfAShapeDoneByHand) {
 class CheckVerb : public testing::Test {
 protected:
     void SetUp() override {
-        path_ = (std::filesystem::temp_directory_path() / "headscope_check_test.toml").string();
         std::ofstream(path_) << "name = \"walk\"\n[task]\ntype = \"lag_mixture\"\nseq_len = 20\nvocab_size = 13\n"
                                 "near = 1\nfar = 12\n[model]\nd_model = 32\nnum_heads = 2\n[train]\nbatch_size = 6\n";
     }
-    void TearDown() override { std::filesystem::remove(path_); }
 
     // What the verb prints; a refusal's message goes to *refusal.
     std::string printed(const std::vector<std::string>& overrides, std::string* refusal = nullptr,
@@ -143,7 +142,8 @@ protected:
         return testing::internal::GetCapturedStdout();
     }
 
-    std::string path_;
+    const TemporaryFolder folder_;
+    const std::string path_ = folder_.path("walk.toml");
 };
 
 TEST_F(CheckVerb, PrintsConfigWalkAndSizes) {

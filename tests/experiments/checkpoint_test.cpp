@@ -1,7 +1,6 @@
 #include "experiments/storage/checkpoint.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 namespace {
@@ -23,11 +23,6 @@ std::span<const std::byte> bytes_of(const std::string& text) { return std::as_by
 
 class CheckpointFile : public testing::Test {
 protected:
-    CheckpointFile() : folder_(testing::TempDir() + "checkpoint-" + std::to_string(::getpid())) {
-        fs::remove_all(folder_);
-    }
-    ~CheckpointFile() override { fs::remove_all(folder_); }
-
     Names names() const {
         Names result;
         for (const auto& entry : fs::directory_iterator(folder_)) result.push_back(entry.path().filename().string());
@@ -36,7 +31,8 @@ protected:
     }
     std::string path(std::int64_t step) const { return folder_ + "/" + checkpoint_name(step); }
 
-    const std::string folder_;
+    const TemporaryFolder temporary_;
+    const std::string folder_ = temporary_.path("checkpoints");  // not there yet
 };
 
 Checkpoint example(std::int64_t step) {

@@ -1,7 +1,6 @@
 // What the command line prints: progress, and a run's log in short.
 #include <gtest/gtest.h>
 #include <pty.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +17,7 @@
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
 #include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope::cli {
 namespace {
@@ -25,20 +25,6 @@ namespace {
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-/// A folder that goes away with the test.
-class TemporaryFolder {
-public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "cli_test_XXXXXX").string();
-        path_ = mkdtemp(name.data());
-    }
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-    const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
-};
 
 TEST(Progress, SecondsAreReadable) {
     EXPECT_EQ(format_seconds(0), "0:00");

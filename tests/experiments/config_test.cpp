@@ -10,6 +10,7 @@
 
 #include "experiments/config/memory.h"
 #include "experiments/config/sections.h"
+#include "tests/experiments/temporary_folder.h"
 #include "tests/experiments/toy_task.h"
 
 namespace headscope {
@@ -206,7 +207,8 @@ TEST(Prepare, MemoryEstimateAddsUp) {
 }
 
 TEST(Load, ReadsTheFileAndKeepsItsText) {
-    const std::string path = (std::filesystem::temp_directory_path() / "headscope_config_test.toml").string();
+    const TemporaryFolder folder;
+    const std::string path = folder.path("run.toml");
     const std::string text = minimal + "# a remark\n";
     std::ofstream(path) << text;
     EXPECT_EQ(load_config(path).source, text);

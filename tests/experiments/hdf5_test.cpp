@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 #include <hdf5.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
 
 #include "experiments/errors.h"
 #include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 namespace {
@@ -133,7 +133,8 @@ TEST(Hdf5, ErrorsNameFilePathAndReason) {
 
 // What the HDF5 library would believe and allocate.
 TEST(Hdf5, ShapesThatTheFileCannotHoldAreRefused) {
-    const std::string path = testing::TempDir() + "hostile-" + std::to_string(::getpid()) + ".h5";
+    const TemporaryFolder folder;
+    const std::string path = folder.path("hostile.h5");
     const hsize_t huge[] = {1ULL << 40, 1ULL << 20}, chunk[] = {16, 16}, small[] = {4};
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     const auto add = [&](const char* name, int rank, const hsize_t* sizes, hid_t properties) {
@@ -161,7 +162,6 @@ TEST(Hdf5, ShapesThatTheFileCannotHoldAreRefused) {
         EXPECT_THROW(hostile.read<float>(name), IoError) << name;
     }
     EXPECT_THROW(hostile.children("/"), IoError);
-    std::filesystem::remove(path);
 }
 
 TEST(Hdf5, ScalesAreAttachedAndLabelled) {

@@ -1,7 +1,6 @@
 #include "experiments/storage/log.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cmath>
@@ -14,6 +13,7 @@
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 namespace {
@@ -23,14 +23,10 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 class LogFile : public testing::Test {
 protected:
-    LogFile() : folder_(testing::TempDir() + "log-" + std::to_string(::getpid())) {
-        fs::remove_all(folder_);
-        fs::create_directories(folder_);
-    }
-    ~LogFile() override { fs::remove_all(folder_); }
-    std::string path(const std::string& name) const { return folder_ + "/" + name + ".h5"; }
+    std::string path(const std::string& name) const { return temporary_.path(name + ".h5"); }
 
-    const std::string folder_;
+    const TemporaryFolder temporary_;
+    const std::string folder_ = temporary_.path();
 };
 
 // Sizes that differ from each other: 2 layers, 3 heads, 4 projections.

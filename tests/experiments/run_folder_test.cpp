@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "experiments/errors.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 namespace {
@@ -21,12 +22,6 @@ std::span<const std::byte> bytes_of(const std::string& text) { return std::as_by
 
 class RunFolder : public testing::Test {
 protected:
-    RunFolder() : folder_(testing::TempDir() + "run_folder-" + std::to_string(::getpid())) {
-        fs::remove_all(folder_);
-        fs::create_directories(folder_);
-    }
-    ~RunFolder() override { fs::remove_all(folder_); }
-
     /// Everything in the folder, temporary files included.
     std::vector<std::string> names() const {
         std::vector<std::string> result;
@@ -35,7 +30,8 @@ protected:
         return result;
     }
 
-    const std::string folder_;
+    const TemporaryFolder temporary_;
+    const std::string folder_ = temporary_.path();
 };
 
 template <class Failure, class Action>

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "experiments/tasks/task.h"
+#include "tests/experiments/temporary_folder.h"
 
 namespace headscope {
 
@@ -71,19 +72,14 @@ inline std::vector<std::int64_t> values_of(const Tensor& tensor) {
 /// A new folder for each test, removed after it.
 class FileTest : public testing::Test {
 protected:
-    void SetUp() override {
-        std::string pattern = (std::filesystem::temp_directory_path() / "headscope-task-XXXXXX").string();
-        folder_ = mkdtemp(pattern.data());
-    }
-    void TearDown() override { std::filesystem::remove_all(folder_); }
-
-    std::string path(const std::string& name) const { return folder_ + "/" + name; }
+    std::string path(const std::string& name) const { return temporary_.path(name); }
     std::string write(const std::string& name, const std::string& bytes) const {
         std::ofstream(path(name), std::ios::binary) << bytes;
         return path(name);
     }
 
-    std::string folder_;
+    const TemporaryFolder temporary_;
+    const std::string folder_ = temporary_.path();
 };
 
 }  // namespace headscope
