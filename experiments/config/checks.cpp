@@ -59,28 +59,35 @@ void settle_max_len(Config& config, const Reading& reading, Problems& problems) 
     }
 }
 
+/// Was any key of a table ("task.") refused?
+bool any_bad(const Reading& reading, const std::string& table) {
+    return std::any_of(reading.bad.begin(), reading.bad.end(),
+                       [&](const std::string& path) { return path.starts_with(table); });
+}
+
+/// What an attention or a position says of its own keys, or with the key "type" of itself.
+template <class Typed>
+void check_typed(const std::string& path, const Typed& typed, const ModelConfig& model, const Reading& reading,
+                 Problems& problems) {
+    if (!reading.good({"model.d_model", path.c_str()}) || any_bad(reading, path + ".")) return;
+    for (const KeyProblem& problem : typed.settings->check({model.d_model, model.head_dim})) {
+        const std::string key =
+            problem.key == "type" ? fmt::format("{} = \"{}\"", path, typed.type) : path + "." + problem.key;
+        problems.add(reading.place_of({path + "." + problem.key, path}), fmt::format("{} {}", key, problem.message));
+    }
+}
+
 void check_model(const Config& config, const Reading& reading, Problems& problems) {
     const ModelConfig& model = config.model;
-    if (reading.good({"model.d_model", "model.position"}) && model.position == "sinusoidal" && model.d_model % 2 != 0) {
-        problems.add(reading.place_of({"model.position"}),
-                     fmt::format("model.position = \"sinusoidal\" pairs sines with cosines and needs an even "
-                                 "model.d_model, got {}",
-                                 model.d_model));
-    }
-    if (reading.good({"model.d_model", "model.num_heads", "model.head_dim", "model.position"}) &&
-        model.position == "rotary" && model.head_dim % 2 != 0) {
-        problems.add(reading.place_of({"model.position"}),
-                     fmt::format("model.position = \"rotary\" turns pairs and needs an even head_dim, got {}; change "
-                                 "model.head_dim, or model.d_model and model.num_heads",
-                                 model.head_dim));
-    }
-    if (reading.good({"model.position", "model.attention"}) && model.position == "alibi" &&
-        model.attention != "softmax") {
+    check_typed("model.attention", model.attention, model, reading, problems);
+    check_typed("model.position", model.position, model, reading, problems);
+    if (reading.good({"model.position", "model.attention"}) && model.position.type == "alibi" &&
+        !model.attention.settings->takes_alibi()) {
         problems.add(
             reading.place_of({"model.attention", "model.position"}),
             fmt::format("model.position = \"alibi\" is added to the scores of a softmax, and model.attention = "
                         "\"{}\" has none; choose another position, or \"softmax\"",
-                        model.attention));
+                        model.attention.type));
     }
     if (reading.good({"model.init.clone_noise", "model.init.clone_heads"}) && config.init.clone_noise > 0 &&
         config.init.clone_heads.empty()) {
@@ -98,12 +105,6 @@ void check_train(const Config& config, const Reading& reading, Problems& problem
     problems.add(reading.place_of({"train.accumulate", "train.batch_size"}),
                  fmt::format("train.accumulate = {} does not divide train.batch_size = {}; change one",
                              train.accumulate, train.batch_size));
-}
-
-/// Was any key of a table ("task.") refused?
-bool any_bad(const Reading& reading, const std::string& table) {
-    return std::any_of(reading.bad.begin(), reading.bad.end(),
-                       [&](const std::string& path) { return path.starts_with(table); });
 }
 
 void check_optimizer(const Config& config, const Reading& reading, Problems& problems) {

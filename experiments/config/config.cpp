@@ -6,6 +6,7 @@
 
 #include "experiments/config/checks.h"
 #include "experiments/config/reader.h"
+#include "experiments/config/sections.h"
 #include "experiments/config/writer.h"
 #include "experiments/errors.h"
 #include "experiments/storage/run_folder.h"
@@ -16,10 +17,8 @@ Config parse_config(const std::string& text, const std::string& path, const std:
     Problems problems;
     Value root = parse_document(text, path, problems);
     problems.raise();  // without a document, everything else would be a consequence
-    for (std::size_t i = 0; i < overrides.size(); ++i) {
-        apply_override(root, overrides[i], static_cast<int>(i) + 1, problems);
-    }
     Config config;
+    apply_overrides(root, overrides, typed_keys(config), problems);
     config.source = text;
     const Reading reading = read_config(root, path, config, problems);
     settle_and_check(config, reading, problems);

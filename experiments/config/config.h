@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "experiments/attentions/attention_type.h"
 #include "experiments/optimizers/optimizer_type.h"
+#include "experiments/positions/position_type.h"
 #include "experiments/schedules/schedule_type.h"
 #include "experiments/tasks/task.h"
 #include "nn/init.h"
@@ -15,9 +17,23 @@
 
 namespace headscope {
 
+/// A key of [model], or the table [model.attention].
+struct AttentionConfig {
+    std::string type = "softmax";
+    std::shared_ptr<AttentionSettings> settings;  ///< the keys that `type` has of its own
+};
+
+/// A key of [model], or the table [model.position].
+struct PositionConfig {
+    std::string type = "learned";
+    std::shared_ptr<PositionSettings> settings;  ///< the keys that `type` has of its own
+};
+
 struct ModelConfig {
     std::int64_t d_model = 64, num_heads = 4, head_dim = 0, num_layers = 2, d_ff = 256, max_len = 0;
-    std::string activation = "gelu", position = "learned", norm = "pre", attention = "softmax";
+    std::string activation = "gelu", norm = "pre";
+    AttentionConfig attention;
+    PositionConfig position;
     bool causal = true, bias = true, attention_bias = true, tie_embeddings = false;
     double dropout = 0;
     bool head_dim_given = false, d_ff_given = false, max_len_given = false;
@@ -96,9 +112,9 @@ struct Config {
     std::string resolved() const;
 };
 
-/// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted).
-/// Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known key or
-/// the values allowed. Throws IoError when the file cannot be read.
+/// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted; whole tables go before their
+/// keys). Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known
+/// key or the values allowed. Throws IoError when the file cannot be read.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The same from text; `path` names it in messages.

@@ -13,6 +13,7 @@ std::int64_t inner_width(const nn::BlockOptions& block) {
 }
 
 std::string scores_note(const nn::TransformerOptions& options) {
+    if (options.block.custom_attention) return "as the chosen attention has them";
     switch (options.block.attention) {
         case AttentionKind::linear: return "phi(q) phi(k)^T, phi = elu + 1";
         case AttentionKind::uniform: return "none; q and k are not used";
@@ -23,6 +24,7 @@ std::string scores_note(const nn::TransformerOptions& options) {
 
 std::string weights_note(const nn::TransformerOptions& options) {
     const std::string over = options.causal ? " over the past" : "";
+    if (options.block.custom_attention) return "as the chosen attention has them";
     switch (options.block.attention) {
         case AttentionKind::linear: return "scores / their sum" + over;
         case AttentionKind::uniform: return "all equal" + over;
@@ -104,6 +106,7 @@ std::vector<WalkStep> dimension_walk(const nn::TransformerOptions& options, cons
         add("+ position", "(B, T, d)", stream, "rows 0..T-1 of position.weight");
     }
     if (options.position == nn::PositionEncoding::sinusoidal) add("+ position", "(B, T, d)", stream, "fixed sines");
+    if (options.position == nn::PositionEncoding::custom) add("+ position", "(B, T, d)", stream, "");
     if (norm == nn::NormPlacement::pre) add(block + "norm1", "(B, T, d)", shapes.normed, "");
     add(attention + "W_q", "(B, T, H*d_k)", shapes.q, "q");
     add(attention + "W_k", "(B, T, H*d_k)", shapes.k, "k");
@@ -150,6 +153,9 @@ std::vector<ParameterGroupCount> count_by_part(const nn::TransformerOptions& opt
     std::vector<ParameterGroupCount> groups{{"embedding", vocab * d}};
     if (options.position == nn::PositionEncoding::learned) {
         groups.push_back({"position", static_cast<double>(options.max_len) * d});
+    }
+    if (options.position == nn::PositionEncoding::custom) {
+        groups.push_back({"position", static_cast<double>(options.custom_position.parameters)});
     }
     const std::string layers = options.num_layers > 1 ? fmt::format("{} x ", options.num_layers) : "";
     for (const ParameterGroupCount& part : per_block) {

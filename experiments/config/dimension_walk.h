@@ -42,7 +42,8 @@ struct ParameterGroupCount {
 };
 std::vector<ParameterGroupCount> count_by_part(const nn::TransformerOptions& options);
 
-/// Floating-point operations of a step's matrix products, forward and backward, with full (not causal) attention:
+/// Floating-point operations of a step's matrix products, forward and backward, with full (not causal) attention,
+/// whichever it is:
 ///   6 * tokens * (weights of all Linears) + 12 * L * B * T^2 * H * d_k
 /// Forward costs 2 per weight and token, and 2 * T^2 * d_k per head for each of q k^T and weights v; backward costs
 /// twice as much as forward.

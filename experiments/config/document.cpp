@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string_view>
 #include <tuple>
 
@@ -204,7 +205,21 @@ Value parse_document(const std::string& text, const std::string& path, Problems&
     }
 }
 
-void apply_override(Value& root, const std::string& override_text, int source, Problems& problems) {
+namespace {
+
+// "window" -> {type = "window"}
+void become_table(Value& text) {
+    Value table;
+    table.key = text.key;
+    table.key_place = text.key_place;
+    table.place = text.place;
+    text.key = "type";
+    table.items.push_back(std::move(text));
+    text = std::move(table);
+}
+
+void apply_override(Value& root, const std::string& override_text, int source, const std::vector<std::string>& typed,
+                    Problems& problems) {
     const Place place{source, 1, 1, "command line: " + override_text};
     const auto equals = override_text.find('=');
     if (!is_utf8(override_text)) return problems.add(place, "is not valid UTF-8");
@@ -224,6 +239,8 @@ void apply_override(Value& root, const std::string& override_text, int source, P
             child = &table->items.back();
             child->key = keys[i];
             child->key_place = child->place = place;
+        } else if (child->kind == Value::Kind::text && std::ranges::find(typed, path) != typed.end()) {
+            become_table(*child);
         } else if (child->kind != Value::Kind::table) {
             return problems.add(place,
                                 fmt::format("{} is {}, not a table, at {}", path, describe(*child), child->place.text));
@@ -240,6 +257,19 @@ void apply_override(Value& root, const std::string& override_text, int source, P
     } else {
         *existing = std::move(value);
     }
+}
+
+}  // namespace
+
+void apply_overrides(Value& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
+                     Problems& problems) {
+    const auto depth = [&](std::size_t i) {
+        return std::count(overrides[i].begin(), std::ranges::find(overrides[i], '='), '.');
+    };
+    std::vector<std::size_t> order(overrides.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_sort(order, {}, depth);
+    for (const std::size_t i : order) apply_override(root, overrides[i], static_cast<int>(i) + 1, typed, problems);
 }
 
 }  // namespace headscope

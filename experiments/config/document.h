@@ -59,8 +59,10 @@ std::string spell(const Value& value);
 /// The table that `text` holds; `path` names it in places. A syntax error becomes a problem and an empty table.
 Value parse_document(const std::string& text, const std::string& path, Problems& problems);
 
-/// Sets one "model.d_model=32" in `root`. A value that is not TOML is taken as an unquoted string. `source` is its
-/// number, counted from 1.
-void apply_override(Value& root, const std::string& override_text, int source, Problems& problems);
+/// Sets every "model.d_model=32" in `root`, whole tables before their keys. A value that is not TOML is taken as an
+/// unquoted string. The string at a path of `typed` ("model.attention") becomes a table of one item, `type`, when a key
+/// inside it is set.
+void apply_overrides(Value& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
+                     Problems& problems);
 
 }  // namespace headscope

@@ -41,7 +41,9 @@ struct Field {
     RealRange real_range{};
     std::vector<std::string> choices;  ///< of choice and text_list
     bool required = false;
-    bool path = false;      ///< text that names a file: made absolute when read
+    bool path = false;  ///< text that names a file: made absolute when read
+    /// A choice between types with keys of their own: a table of these keys and `type` may stand in its place.
+    bool typed = false;
     bool* given = nullptr;  ///< set to whether the file or the command line gave the key
 };
 

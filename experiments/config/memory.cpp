@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 
 #include "experiments/errors.h"
 #include "experiments/probes/probe.h"
@@ -12,9 +13,34 @@ namespace headscope {
 
 namespace {
 
-bool any_probe_needs_records(const LogConfig& log) {
-    return std::any_of(log.probes.begin(), log.probes.end(),
-                       [](const auto& probe) { return make_probe(probe.first)->needs_records(); });
+/// What the probes of a config keep in memory.
+struct ProbeNeeds {
+    bool captures = false, gradients = false, weights_before = false;
+};
+
+ProbeNeeds needs_of(const LogConfig& log) {
+    ProbeNeeds needs;
+    for (const auto& [name, every] : log.probes) {
+        const std::unique_ptr<Probe> probe = make_probe(name);
+        needs.weights_before = needs.weights_before || probe->moment() == Moment::update;
+        const auto* capture = dynamic_cast<const CaptureProbe*>(probe.get());
+        if (capture == nullptr) continue;
+        needs.captures = true;
+        needs.gradients = needs.gradients || capture->needs_activation_gradients();
+    }
+    return needs;
+}
+
+/// Values in the true distributions of the evaluation batches: [B, T, V] each, where the task knows them.
+double truth_values(const Experiment& experiment) {
+    const Task& task = *experiment.task;
+    const std::int64_t batch = experiment.config.train.batch_size, available = task.eval_batches(batch);
+    if (available == 0) return 0;
+    const std::int64_t one = task.fixed_batch_size() > 0 ? batch : 1;
+    if (!task.eval_batch(0, one).truth.defined()) return 0;
+    const std::int64_t wanted = experiment.config.eval.batches;
+    return static_cast<double>(available < 0 ? wanted : std::min(wanted, available)) * static_cast<double>(batch) *
+           static_cast<double>(task.seq_len()) * static_cast<double>(task.vocab_size());
 }
 
 }  // namespace
@@ -34,7 +60,9 @@ double parameter_count(const nn::TransformerOptions& options) {
     const nn::BlockOptions& block = options.block;
     const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
     const double inner = static_cast<double>(block.num_heads) * static_cast<double>(block.head_dim);
-    const double tables = (2 * static_cast<double>(options.vocab_size) + static_cast<double>(options.max_len) + 2) * d;
+    const auto custom = static_cast<double>(options.custom_position.parameters);
+    const double tables =
+        custom + (2 * static_cast<double>(options.vocab_size) + static_cast<double>(options.max_len) + 2) * d;
     const double per_block = 4 * inner * d + 2 * d_ff * d + 3 * inner + d_ff + 6 * d;
     const double bound = tables + static_cast<double>(options.num_layers) * per_block;
     constexpr double fits_64_bits = 9e18;
@@ -70,12 +98,19 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
                       {"optimizer state", parameters * config.optimizer.settings->states_per_parameter()},
                       {"activations", element * (layers * tokens * per_token + 2 * tokens * d)},
                       {"logits and their gradient", element * logits}};
-    if (any_probe_needs_records(config.log)) {
-        const double maps = layers * batch * heads * length * length;  // weights [B, H, T, T] of every block
-        const double vectors = layers * batch * length * 4 * inner;    // q, k, v and the heads' output
-        estimate.parts.push_back(
-            {"attention maps for probes", element * static_cast<double>(config.eval.batches) * (maps + vectors)});
+    if (const double truth = truth_values(experiment); truth > 0)
+        estimate.parts.push_back({"true distributions of evaluation batches", 8 * truth});
+    const ProbeNeeds needs = needs_of(config.log);
+    if (needs.captures) {
+        // One batch at a time, at least the 16 sequences of sequences.h. Per block: scores and weights [B, H, T, T]; q,
+        // k, v and the heads' output twice, side by side and head by head; each head's result in the model's width.
+        // Gradients: as much again, and the graph and the gradients of a step, which holds none while probes run.
+        const double captured = std::max(batch, 16.0) * length;
+        const double values = layers * captured * heads * (2 * length + d) + layers * captured * 8 * inner;
+        estimate.parts.push_back({"activations for probes", element * (needs.gradients ? 2 : 1) * values});
+        if (needs.gradients) estimate.parts.push_back({"gradients for probes", parameters});
     }
+    if (needs.weights_before) estimate.parts.push_back({"weights before the update, for probes", parameters});
     return estimate;
 }
 

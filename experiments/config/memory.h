@@ -23,6 +23,7 @@ struct MemoryEstimate {
 };
 
 /// Weights, gradients, optimizer state, what the forward pass keeps for the backward pass, and what probes look at.
+/// An attention from outside is taken for the fused softmax, which keeps no weights for the backward pass.
 MemoryEstimate estimate_memory(const Experiment& experiment);
 
 /// Trainable values, as a double where the exact count would not fit 64 bits.

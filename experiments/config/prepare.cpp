@@ -20,20 +20,6 @@ nn::NormPlacement norm_of(const std::string& name) {
     return nn::NormPlacement::pre;
 }
 
-nn::PositionEncoding position_of(const std::string& name) {
-    if (name == "none") return nn::PositionEncoding::none;
-    if (name == "sinusoidal") return nn::PositionEncoding::sinusoidal;
-    if (name == "rotary") return nn::PositionEncoding::rotary;
-    if (name == "alibi") return nn::PositionEncoding::alibi;
-    return nn::PositionEncoding::learned;
-}
-
-AttentionKind attention_of(const std::string& name) {
-    if (name == "linear") return AttentionKind::linear;
-    if (name == "uniform") return AttentionKind::uniform;
-    return AttentionKind::softmax;
-}
-
 nn::InitScheme scheme_of(const std::string& name) {
     if (name == "xavier_normal") return nn::InitScheme::xavier_normal;
     if (name == "kaiming_uniform") return nn::InitScheme::kaiming_uniform;
@@ -48,7 +34,6 @@ nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t voca
     options.vocab_size = vocab_size;
     options.max_len = model.max_len;
     options.num_layers = model.num_layers;
-    options.position = position_of(model.position);
     options.causal = model.causal;
     options.tie_embeddings = model.tie_embeddings;
     options.block.d_model = model.d_model;
@@ -60,7 +45,8 @@ nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t voca
     options.block.bias = model.bias;
     options.block.attention_bias = model.attention_bias;
     options.block.dropout = model.dropout;
-    options.block.attention = attention_of(model.attention);
+    model.attention.settings->configure(options.block);
+    model.position.settings->configure(options);
     return options;
 }
 

@@ -35,14 +35,19 @@ public:
     Reading read() {
         // Types first, since they decide which other keys there are. One that was refused leaves the default.
         for (const Section& section : sections_of(config_)) {
-            if (const Field* type = section.find("type")) read_key(section, *type);
+            for (const Field& field : section.fields.list()) {
+                if (is_type(field)) read_key(section, field);
+            }
         }
         if (const TaskType* type = find_task_type(config_.task_type)) config_.task = type->settings();
+        ModelConfig& model = config_.model;
+        model.attention.settings = find_attention_type(model.attention.type)->settings();
+        model.position.settings = find_position_type(model.position.type)->settings();
         config_.optimizer.settings = find_optimizer_type(config_.optimizer.type)->settings();
         config_.schedule.settings = find_schedule_type(config_.schedule.type)->settings();
         for (const Section& section : sections_of(config_)) {
             for (const Field& field : section.fields.list()) {
-                if (field.key != "type") read_key(section, field);
+                if (!is_type(field)) read_key(section, field);
             }
             report_unknown_keys(section);
         }
@@ -50,29 +55,39 @@ public:
     }
 
 private:
+    // Does the field decide which other keys there are?
+    static bool is_type(const Field& field) { return field.key == "type" || field.typed; }
+
     // The table of a section, null when it is not in the config, or set as a whole on the command line, which
-    // report_unknown_keys refuses.
-    const Value* table_of(const std::string& section) const {
+    // report_unknown_keys refuses. One that stands for a typed key is a value like others.
+    const Value* table_of(const Section& section) const {
         const Value* table = &root_;
-        for (std::size_t begin = 0; table != nullptr && begin < section.size();) {
-            const std::size_t end = std::min(section.find('.', begin), section.size());
-            table = table->find(section.substr(begin, end - begin));
-            if (table != nullptr && (table->kind != Value::Kind::table || table->from_override)) return nullptr;
+        for (std::size_t begin = 0; table != nullptr && begin < section.name.size();) {
+            const std::size_t end = std::min(section.name.find('.', begin), section.name.size());
+            table = table->find(section.name.substr(begin, end - begin));
+            if (table != nullptr && table->kind != Value::Kind::table) return nullptr;
+            const bool value = section.type != nullptr && end == section.name.size();
+            if (table != nullptr && table->from_override && !value) return nullptr;
             begin = end + 1;
         }
         return table;
     }
 
     void read_key(const Section& section, const Field& field) {
-        const Value* table = table_of(section.name);
+        const Value* table = table_of(section);
         const Value* value = table == nullptr ? nullptr : table->find(field.key);
         const std::string path = join_path(section.name, field.key);
+        std::string written = path;
+        if (field.typed && value != nullptr && value->kind == Value::Kind::table) {
+            value = value->find("type");
+            written = join_path(path, "type");
+        }
         if (field.given != nullptr) *field.given = value != nullptr;
         if (value != nullptr) {
             reading_.places[path] = value->place;
-            if (!read_field(field, path, *value, problems_)) reading_.bad.insert(path);
+            if (!read_field(field, written, *value, problems_)) reading_.bad.insert(path);
         } else if (field.required) {
-            const Place place = table == nullptr ? root_.place : table->place;
+            const Place place = table == nullptr ? reading_.place_of({section.name}) : table->place;
             const bool choice = field.kind == Field::Kind::choice;
             problems_.add(place,
                           fmt::format("{} is missing; it has no default{}", path,
@@ -82,18 +97,18 @@ private:
     }
 
     void report_unknown_keys(const Section& section) {
-        const Value* table = table_of(section.name);
+        const Value* table = table_of(section);
         if (table == nullptr) return;
         std::vector<std::string> tables;
         for (const Section& other : sections_of(config_)) {
             const bool inside = section.name.empty() ? other.name.find('.') == std::string::npos
                                                      : other.name.rfind(section.name + ".", 0) == 0;
-            if (inside && other.name != section.name) {
+            if (inside && other.name != section.name && other.type == nullptr) {
                 tables.push_back(section.name.empty() ? other.name : other.name.substr(section.name.size() + 1));
             }
         }
         for (const Value& item : table->items) {
-            if (section.find(item.key) != nullptr) continue;
+            if (section.find(item.key) != nullptr || (section.type != nullptr && item.key == "type")) continue;
             if (std::find(tables.begin(), tables.end(), item.key) == tables.end()) {
                 report_unknown(section, item, tables);
             } else if (item.kind != Value::Kind::table) {
@@ -113,7 +128,8 @@ private:
         const std::vector<std::string> owners = types_with(section.name, item.key);
         if (!owners.empty()) {
             const std::string type = join_path(section.name, "type");
-            if (!reading_.good({type.c_str()})) return;  // it may well be a key of the type that was meant
+            const std::string& chosen_by = section.type != nullptr ? section.name : type;
+            if (!reading_.good({chosen_by.c_str()})) return;  // it may well be a key of the type that was meant
             problems_.add(item.key_place, fmt::format("{} does not exist for {} = \"{}\", only for \"{}\"", path, type,
                                                       type_of(section), fmt::join(owners, "\", \"")));
             return;
@@ -122,6 +138,7 @@ private:
         if (section.name == "task" && config_.task == nullptr) return;
         std::vector<std::string> known = section.keys();
         known.insert(known.end(), tables.begin(), tables.end());
+        if (section.type != nullptr) known.emplace_back("type");
         std::string mend;
         if (nearest(item.key, known).empty()) {
             // Right key, wrong table?
@@ -136,7 +153,7 @@ private:
     }
 
     static std::string type_of(const Section& section) {
-        return *static_cast<const std::string*>(section.find("type")->value);
+        return section.type != nullptr ? *section.type : *static_cast<const std::string*>(section.find("type")->value);
     }
 
     const Value& root_;

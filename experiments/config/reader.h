@@ -12,8 +12,9 @@ namespace headscope {
 
 /// What the reader leaves for those who check on: where each key was written, and which ones are unusable.
 struct Reading {
-    std::map<std::string, Place> places;  ///< by path, "model.d_model"; only keys that were given
-    std::set<std::string> bad;            ///< paths whose value was refused
+    /// By path, "model.d_model"; only keys that were given. The type of [model.attention] is at "model.attention".
+    std::map<std::string, Place> places;
+    std::set<std::string> bad;  ///< paths whose value was refused
     std::string file;
 
     bool given(const std::string& path) const { return places.count(path) != 0; }

@@ -36,10 +36,11 @@ void ModelConfig::fields(Fields& fields) {
                  {.min = 0, .max = 4 * largest_size})
         .given = &d_ff_given;
     fields.choice("activation", activation, {"gelu", "relu", "silu"}, "of the feed-forward half");
-    fields.choice("position", position, {"none", "sinusoidal", "learned", "rotary", "alibi"},
-                  "how a model knows where a token stands");
+    fields.choice("position", position.type, names_of(position_types()), "how a model knows where a token stands")
+        .typed = true;
     fields.choice("norm", norm, {"none", "pre", "post"}, "where the layer norms stand");
-    fields.choice("attention", attention, {"softmax", "linear", "uniform"}, "how queries and keys become weights");
+    fields.choice("attention", attention.type, names_of(attention_types()), "how queries and keys become weights")
+        .typed = true;
     fields.boolean("causal", causal, "a token sees only itself and those before it");
     fields.boolean("bias", bias, "biases of every Linear");
     fields.boolean("attention_bias", attention_bias, "biases of W_q, W_k, W_v, W_o");
@@ -122,9 +123,16 @@ std::vector<Section> sections_of(Config& config) {
         settings.fields(fields);
         return fields;
     };
+    const auto own_fields_of = [](const auto& typed) {
+        Fields fields;
+        if (typed.settings) typed.settings->fields(fields);
+        return fields;
+    };
     return {{"", fields_of(config)},
             {"task", task},
             {"model", fields_of(config.model)},
+            {"model.attention", own_fields_of(config.model.attention), &config.model.attention.type},
+            {"model.position", own_fields_of(config.model.position), &config.model.position.type},
             {"model.init", fields_of(config.init)},
             {"optimizer", fields_of(config.optimizer)},
             {"schedule", fields_of(config.schedule)},
@@ -132,6 +140,14 @@ std::vector<Section> sections_of(Config& config) {
             {"eval", fields_of(config.eval)},
             {"log", fields_of(config.log)},
             {"checkpoint", fields_of(config.checkpoint)}};
+}
+
+std::vector<std::string> typed_keys(Config& config) {
+    std::vector<std::string> paths;
+    for (const Section& section : sections_of(config)) {
+        if (section.type != nullptr) paths.push_back(section.name);
+    }
+    return paths;
 }
 
 std::string join_path(const std::string& section, const std::string& key) {
@@ -157,6 +173,8 @@ std::vector<std::string> owners_of(const std::string& key, const std::vector<Typ
 
 std::vector<std::string> types_with(const std::string& section, const std::string& key) {
     if (section == "task") return owners_of(key, task_types());
+    if (section == "model.attention") return owners_of(key, attention_types());
+    if (section == "model.position") return owners_of(key, position_types());
     if (section == "optimizer") return owners_of(key, optimizer_types());
     if (section == "schedule") return owners_of(key, schedule_types());
     return {};

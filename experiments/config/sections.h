@@ -11,6 +11,8 @@ namespace headscope {
 struct Section {
     std::string name;  ///< "" (above all tables), "model", "model.init", ...
     Fields fields;     ///< bound to the config
+    /// Of [model.attention] and [model.position], which hold the keys of a type: the type. It is a key of [model].
+    const std::string* type = nullptr;
 
     const Field* find(const std::string& key) const;
     std::vector<std::string> keys() const;
@@ -18,6 +20,9 @@ struct Section {
 
 /// All sections in the order of the file. Where `type` decides which keys exist, the config's present type does.
 std::vector<Section> sections_of(Config& config);
+
+/// Paths of the keys that a table may stand for ("model.attention").
+std::vector<std::string> typed_keys(Config& config);
 
 /// "model.init" + "std" -> "model.init.std"; "" + "seed" -> "seed".
 std::string join_path(const std::string& section, const std::string& key);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "experiments/config/field_text.h"
 #include "experiments/config/sections.h"
 
@@ -14,6 +16,13 @@ bool is_open(const Section& section, const Field& field) {
     return section.name == "model" && field.key == "max_len" && *static_cast<const std::int64_t*>(field.value) == 0;
 }
 
+/// Does the type that a key chooses have keys of its own? Its table then says the type.
+bool has_table(const std::vector<Section>& sections, const std::string& path) {
+    return std::ranges::any_of(sections, [&](const Section& section) {
+        return section.type != nullptr && section.name == path && !section.keys().empty();
+    });
+}
+
 }  // namespace
 
 std::string write_config(const Config& config, const std::function<bool(const std::string& path)>& wanted) {
@@ -22,11 +31,15 @@ std::string write_config(const Config& config, const std::function<bool(const st
     const auto begin_table = [&out](const std::string& name) {
         if (!name.empty()) out += fmt::format("\n[{}]\n", name);
     };
-    for (const Section& section : sections_of(copy)) {
+    const std::vector<Section> sections = sections_of(copy);
+    for (const Section& section : sections) {
         std::string lines, tables;
+        if (has_table(sections, section.name) && wanted(section.name)) {
+            lines = fmt::format("type = {}\n", quoted(*section.type));
+        }
         for (const Field& field : section.fields.list()) {
             const std::string path = join_path(section.name, field.key);
-            if (!wanted(path) || is_open(section, field)) continue;
+            if (!wanted(path) || is_open(section, field) || has_table(sections, path)) continue;
             if (field.kind != Field::Kind::integer_table) {
                 lines += fmt::format("{} = {}\n", field.key, value_of(field));
                 continue;

@@ -24,29 +24,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <string>
 
-#include "autograd/random.h"
-#include "experiments/tasks/sampling.h"
-#include "experiments/tasks/task.h"
+#include "experiments/tasks/generated.h"
 
 namespace headscope {
 
 namespace {
-
-struct Rule {
-    std::int64_t vocab_size = 64;
-    std::int64_t seq_len = 64;
-    std::int64_t min_period = 8;
-    std::int64_t max_period = 24;
-    std::int64_t max_start = 8;
-    std::string score = "repeat";
-
-    bool scores_all() const { return score == "all"; }
-    std::int64_t most_distinct() const { return max_start + max_period; }
-    bool is_period(std::int64_t p) const { return min_period <= p && p <= max_period; }
-};
 
 enum Determined : std::int64_t { in_first, in_repeat };
 
@@ -57,160 +40,118 @@ struct Unseen {
     std::int64_t ends;  ///< how many s allow it
 };
 
-Unseen after_different_tokens(const Rule& rule, std::int64_t t) {
-    std::int64_t pairs = 0;
-    std::int64_t ends = 0;
-    for (std::int64_t s = 0; s <= rule.max_start; ++s) {
-        pairs += std::max<std::int64_t>(0, rule.max_period - std::max(rule.min_period, t + 1 - s) + 1);
-        if (rule.is_period(t + 1 - s)) ++ends;
-    }
-    const double end = 1 / static_cast<double>(pairs);
-    const std::int64_t fresh = rule.vocab_size - t - 1;
-    return {end, fresh > 0 ? static_cast<double>(pairs - ends) * end / static_cast<double>(fresh) : 0.0, ends};
-}
-
-/// H(t).
-double entropy_after_different_tokens(const Rule& rule, std::int64_t t) {
-    const Unseen p = after_different_tokens(rule, t);
-    const auto term = [](double q) { return q > 0 ? -q * std::log(q) : 0.0; };
-    return static_cast<double>(p.ends) * term(p.end) + static_cast<double>(rule.vocab_size - t - 1) * term(p.fresh);
-}
-
-class InductionTask : public Task {
-public:
-    InductionTask(const Rule& rule, std::uint64_t seed) : rule_(rule), seed_(seed) {}
-
-    std::int64_t vocab_size() const override { return rule_.vocab_size; }
-    std::int64_t seq_len() const override { return rule_.seq_len; }
-
-    Batch train_batch(std::int64_t step, std::int64_t batch_size) const override {
-        return draw(RandomStream(seed_, "induction.train", static_cast<std::uint64_t>(step)), batch_size);
-    }
-
-    std::int64_t eval_batches(std::int64_t) const override { return -1; }
-
-    Batch eval_batch(std::int64_t index, std::int64_t batch_size) const override {
-        Batch batch = draw(RandomStream(seed_, "induction.eval", static_cast<std::uint64_t>(index)), batch_size);
-        batch.truth = true_distribution(batch);
-        return batch;
-    }
-
-    std::vector<std::string> class_names() const override { return {"first", "repeat"}; }
-
-    std::vector<Floor> floors() const override {
-        double scored = 0;   // targets, summed over all (s, p)
-        double first = 0;    // entropy of those of class `first`
-        double guesses = 0;  // loss of guessing among the block's tokens at the others
-        for (std::int64_t s = 0; s <= rule_.max_start; ++s) {
-            for (std::int64_t p = rule_.min_period; p <= rule_.max_period; ++p) {
-                const auto determined = static_cast<double>(rule_.seq_len - 1 - s - p);
-                scored += rule_.scores_all() ? static_cast<double>(rule_.seq_len - 1) : determined;
-                guesses += determined * std::log(static_cast<double>(p));
-                for (std::int64_t t = 0; rule_.scores_all() && t < s + p; ++t)
-                    first += entropy_after_different_tokens(rule_, t);
-            }
-        }
-        return {{"none", std::log(static_cast<double>(rule_.vocab_size))},
-                {"block", (first + guesses) / scored},
-                {"copy", first / scored}};
-    }
-
-    std::string best_floor() const override { return "copy"; }
-
-private:
-    /// Inputs, targets and classes, each [B,T]. Row b depends on (seed, stream, step, b) and not on the batch's size.
-    Batch draw(const RandomStream& random, std::int64_t batch_size) const {
-        const std::int64_t T = rule_.seq_len;
-        const Shape shape{batch_size, T};
-        Batch batch{Tensor::empty(shape, DType::i64),
-                    Tensor::full(shape, -1, DType::i64),
-                    Tensor::full(shape, -1, DType::i64),
-                    {}};
-        const auto periods = static_cast<std::uint64_t>(rule_.max_period - rule_.min_period + 1);
-        for (std::int64_t b = 0; b < batch_size; ++b) {
-            auto* x = batch.inputs.data<std::int64_t>() + b * T;
-            auto* y = batch.targets.data<std::int64_t>() + b * T;
-            auto* determined = batch.classes.data<std::int64_t>() + b * T;
-            // Numbers of a row: the start, the period, and one for each token that may be drawn.
-            const auto number = static_cast<std::uint64_t>(b * (2 + rule_.most_distinct()));
-            const auto start =
-                static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(rule_.max_start + 1), number));
-            const auto period = rule_.min_period + static_cast<std::int64_t>(random.below(periods, number + 1));
-            const auto tokens = draw_distinct(start + period, rule_.vocab_size, random, number + 2);
-            std::ranges::copy(tokens, x);
-            for (std::int64_t t = start + period; t < T; ++t) x[t] = x[t - period];
-            for (std::int64_t t = 0; t + 1 < T; ++t) {
-                determined[t] = t < start + period ? in_first : in_repeat;
-                if (determined[t] == in_repeat || rule_.scores_all()) y[t] = x[t + 1];
-            }
-        }
-        return batch;
-    }
-
-    /// P(y | inputs) [B,T,V]; zeros at positions that are not scored.
-    Tensor true_distribution(const Batch& batch) const {
-        const std::int64_t T = rule_.seq_len;
-        const std::int64_t V = rule_.vocab_size;
-        Tensor truth = Tensor::zeros({batch.inputs.size(0), T, V}, DType::f64);
-        for (std::int64_t i = 0; i < batch.inputs.numel(); ++i) {
-            const std::int64_t target = batch.targets.data<std::int64_t>()[i];
-            if (target < 0) continue;
-            double* p = truth.data<double>() + i * V;
-            if (batch.classes.data<std::int64_t>()[i] == in_repeat) {
-                p[target] = 1;
-                continue;
-            }
-            const std::int64_t t = i % T;
-            const auto* x = batch.inputs.data<std::int64_t>() + (i - t);
-            const Unseen unseen = after_different_tokens(rule_, t);
-            std::fill_n(p, V, unseen.fresh);
-            for (std::int64_t s = 0; s <= t; ++s)
-                p[x[s]] = s <= rule_.max_start && rule_.is_period(t + 1 - s) ? unseen.end : 0;
-        }
-        return truth;
-    }
-
-    Rule rule_;
-    std::uint64_t seed_;
-};
-
-class InductionSettings : public TaskSettings {
+class InductionRule : public SequenceRule {
 public:
     void fields(Fields& fields) override {
-        fields.integer("vocab_size", rule_.vocab_size, "different tokens", {.min = 2, .max = 4096});
-        fields.integer("seq_len", rule_.seq_len, "tokens per sequence", {.min = 1, .max = 1 << 20});
-        fields.integer("min_period", rule_.min_period, "shortest block", {.min = 1, .max = 4096});
-        fields.integer("max_period", rule_.max_period, "longest block", {.min = 1, .max = 4096});
-        fields.integer("max_start", rule_.max_start, "most tokens before the block", {.min = 0, .max = 4096});
-        fields.choice("score", rule_.score, {"repeat", "all"}, "score determined targets only, or all");
+        fields.integer("vocab_size", vocab_size_, "different tokens", {.min = 2, .max = 4096});
+        fields.integer("seq_len", seq_len_, "tokens per sequence", {.min = 1, .max = 1 << 20});
+        fields.integer("min_period", min_period_, "shortest block", {.min = 1, .max = 4096});
+        fields.integer("max_period", max_period_, "longest block", {.min = 1, .max = 4096});
+        fields.integer("max_start", max_start_, "most tokens before the block", {.min = 0, .max = 4096});
+        fields.choice("score", score_, {"repeat", "all"}, "score determined targets only, or all");
     }
 
-    std::vector<Problem> check() const override {
-        std::vector<Problem> problems;
-        if (rule_.min_period > rule_.max_period)
+    std::vector<KeyProblem> check() const override {
+        std::vector<KeyProblem> problems;
+        if (min_period_ > max_period_)
             problems.push_back({"min_period", fmt::format("min_period = {} must not be more than max_period = {}",
-                                                          rule_.min_period, rule_.max_period)});
-        if (rule_.most_distinct() > rule_.vocab_size)
+                                                          min_period_, max_period_)});
+        if (most_distinct() > vocab_size_)
             problems.push_back({"vocab_size", fmt::format("vocab_size = {} must be at least max_start + max_period = "
                                                           "{}, since all tokens up to the block's end differ",
-                                                          rule_.vocab_size, rule_.most_distinct())});
-        if (rule_.seq_len < rule_.most_distinct() + 2)
+                                                          vocab_size_, most_distinct())});
+        if (seq_len_ < most_distinct() + 2)
             problems.push_back({"seq_len", fmt::format("seq_len = {} must be at least max_start + max_period + 2 = {}, "
                                                        "or some sequences have no determined target",
-                                                       rule_.seq_len, rule_.most_distinct() + 2)});
+                                                       seq_len_, most_distinct() + 2)});
         return problems;
     }
 
-    std::unique_ptr<Task> build(std::uint64_t seed) const override {
-        return std::make_unique<InductionTask>(rule_, seed);
+    std::int64_t vocab_size() const override { return vocab_size_; }
+    std::int64_t seq_len() const override { return seq_len_; }
+    std::vector<std::string> class_names() const override { return {"first", "repeat"}; }
+    /// The start, the period, and one for each token that may be drawn.
+    std::int64_t numbers() const override { return 2 + most_distinct(); }
+
+    void draw(const SequenceRandom& random, const Sequence& sequence) const override {
+        const auto [x, y, determined] = sequence;
+        const std::int64_t start = random.below(max_start_ + 1, 0);
+        const std::int64_t period = min_period_ + random.below(max_period_ - min_period_ + 1, 1);
+        std::ranges::copy(draw_distinct(start + period, vocab_size_, random, 2), x);
+        for (std::int64_t t = start + period; t < seq_len_; ++t) x[t] = x[t - period];
+        for (std::int64_t t = 0; t + 1 < seq_len_; ++t) {
+            determined[t] = t < start + period ? in_first : in_repeat;
+            if (determined[t] == in_repeat || scores_all()) y[t] = x[t + 1];
+        }
+    }
+
+    void true_distribution(const Sequence& sequence, double* truth) const override {
+        SequenceRule::true_distribution(sequence, truth);
+        const auto [x, y, determined] = sequence;
+        for (std::int64_t t = 0; scores_all() && determined[t] == in_first; ++t) {
+            double* p = truth + t * vocab_size_;
+            const Unseen unseen = after_different_tokens(t);
+            std::fill_n(p, vocab_size_, unseen.fresh);
+            for (std::int64_t s = 0; s <= t; ++s) p[x[s]] = s <= max_start_ && is_period(t + 1 - s) ? unseen.end : 0;
+        }
+    }
+
+    Lines lines() const override {
+        // first_until[n] = H(0) + ... + H(n - 1), where those targets are scored.
+        std::vector<double> first_until{0};
+        for (std::int64_t t = 0; t < most_distinct(); ++t)
+            first_until.push_back(first_until.back() + (scores_all() ? entropy_after_different_tokens(t) : 0.0));
+        double scored = 0;   // targets, summed over all (s, p)
+        double first = 0;    // entropy of those of class `first`
+        double guesses = 0;  // loss of guessing among the block's tokens at the others
+        for (std::int64_t s = 0; s <= max_start_; ++s) {
+            for (std::int64_t p = min_period_; p <= max_period_; ++p) {
+                const auto determined = static_cast<double>(seq_len_ - 1 - s - p);
+                scored += scores_all() ? static_cast<double>(seq_len_ - 1) : determined;
+                guesses += determined * std::log(static_cast<double>(p));
+                first += first_until[static_cast<std::size_t>(s + p)];
+            }
+        }
+        return {{{"none", std::log(static_cast<double>(vocab_size_))},
+                 {"block", (first + guesses) / scored},
+                 {"copy", first / scored}},
+                {}};
     }
 
 private:
-    Rule rule_;
+    bool scores_all() const { return score_ == "all"; }
+    std::int64_t most_distinct() const { return max_start_ + max_period_; }
+    bool is_period(std::int64_t p) const { return min_period_ <= p && p <= max_period_; }
+
+    Unseen after_different_tokens(std::int64_t t) const {
+        std::int64_t pairs = 0;
+        std::int64_t ends = 0;
+        for (std::int64_t s = 0; s <= max_start_; ++s) {
+            pairs += std::max<std::int64_t>(0, max_period_ - std::max(min_period_, t + 1 - s) + 1);
+            if (is_period(t + 1 - s)) ++ends;
+        }
+        const double end = 1 / static_cast<double>(pairs);
+        const std::int64_t fresh = vocab_size_ - t - 1;
+        return {end, fresh > 0 ? static_cast<double>(pairs - ends) * end / static_cast<double>(fresh) : 0.0, ends};
+    }
+
+    /// H(t).
+    double entropy_after_different_tokens(std::int64_t t) const {
+        const Unseen p = after_different_tokens(t);
+        return static_cast<double>(p.ends) * entropy_term(p.end) +
+               static_cast<double>(vocab_size_ - t - 1) * entropy_term(p.fresh);
+    }
+
+    std::int64_t vocab_size_ = 64;
+    std::int64_t seq_len_ = 64;
+    std::int64_t min_period_ = 8;
+    std::int64_t max_period_ = 24;
+    std::int64_t max_start_ = 8;
+    std::string score_ = "repeat";
 };
 
-const RegisterTask registered("induction", "a block of random length, repeated: copy what followed before",
-                              [] { return std::make_unique<InductionSettings>(); });
+const RegisterGenerated<InductionRule> registered("induction",
+                                                  "a block of random length, repeated: copy what followed before");
 
 }  // namespace
 

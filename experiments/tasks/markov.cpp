@@ -15,32 +15,25 @@
 //
 // Floors, as means over all positions:
 //   none     ln k
-//   unigram  predicts j by how often it was seen, (count of j + 1) / (tokens seen + k): a stage on the way, a reference
-//            line and no strict floor
 //   bayes    the Bayes predictor: no model does better
+// References, no floors:
+//   unigram  predicts j by how often it was seen, (count of j + 1) / (tokens seen + k): a stage on the way
 //   chain    is told the matrix: a line that `bayes` comes down to in long sequences. Below H_k - 1, since states with
 //            much probability of staying are visited more often and have less entropy
 // The last three have no closed form, since how often a state is visited depends on its row. They are means over a
-// simulation of 2^22 steps that is the same for every seed (standard error below 1e-3 at k = 3, seq_len = 96).
-#include <fmt/format.h>
-
+// simulation of 2^22 steps that is the same for every seed (standard error below 1e-3 at k = 3, seq_len = 96; fewer
+// sequences fit in when they are longer, and it grows as the root of seq_len).
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
-#include "autograd/random.h"
-#include "experiments/tasks/task.h"
+#include "experiments/tasks/generated.h"
 
 namespace headscope {
 
 namespace {
 
-struct Rule {
-    std::int64_t states = 3;
-    std::int64_t seq_len = 96;
-};
-
-struct Lines {
+struct Means {
     double unigram = 0;
     double bayes = 0;
     double chain = 0;
@@ -52,9 +45,9 @@ struct Lines {
 ///   bayes   the entropy of a/N:                        ln N - sum a(j) ln a(j) / N
 ///   chain   the mean entropy of the row given its past: H_N - sum a(j) H_a(j) / N, H the harmonic numbers
 ///   unigram -ln P of the token drawn.
-Lines simulate(const Rule& rule) {
-    const auto k = static_cast<std::size_t>(rule.states);
-    const auto T = static_cast<std::size_t>(rule.seq_len);
+Means simulate(std::int64_t state_count, std::int64_t seq_len) {
+    const auto k = static_cast<std::size_t>(state_count);
+    const auto T = static_cast<std::size_t>(seq_len);
     std::vector<double> log(T + k + 2);
     std::vector<double> harmonic(T + k + 2);
     for (std::size_t m = 1; m < log.size(); ++m) {
@@ -69,7 +62,7 @@ Lines simulate(const Rule& rule) {
         std::size_t seen;
     };
     std::vector<State> states(k);
-    Lines sums;
+    Means sums;
     const std::size_t sequences = (std::size_t{1} << 22U) / T;
     for (std::size_t sequence = 0; sequence < sequences; ++sequence) {
         for (State& state : states) {
@@ -102,103 +95,62 @@ Lines simulate(const Rule& rule) {
     return {sums.unigram / steps, sums.bayes / steps, sums.chain / steps};
 }
 
-class MarkovTask : public Task {
-public:
-    MarkovTask(const Rule& rule, std::uint64_t seed) : rule_(rule), seed_(seed), lines_(simulate(rule)) {}
-
-    std::int64_t vocab_size() const override { return rule_.states; }
-    std::int64_t seq_len() const override { return rule_.seq_len; }
-
-    Batch train_batch(std::int64_t step, std::int64_t batch_size) const override {
-        return draw(RandomStream(seed_, "markov.train", static_cast<std::uint64_t>(step)), batch_size);
-    }
-
-    std::int64_t eval_batches(std::int64_t) const override { return -1; }
-
-    Batch eval_batch(std::int64_t index, std::int64_t batch_size) const override {
-        Batch batch = draw(RandomStream(seed_, "markov.eval", static_cast<std::uint64_t>(index)), batch_size);
-        batch.truth = bayes_predictor(batch.inputs);
-        return batch;
-    }
-
-    std::vector<Floor> floors() const override {
-        return {{"none", std::log(static_cast<double>(rule_.states))},
-                {"unigram", lines_.unigram},
-                {"bayes", lines_.bayes},
-                {"chain", lines_.chain}};
-    }
-
-    std::string best_floor() const override { return "bayes"; }
-
-private:
-    /// Inputs and targets, each [B,T]. Row b depends on (seed, stream, step, b) and not on the batch's size.
-    Batch draw(const RandomStream& random, std::int64_t batch_size) const {
-        const std::int64_t T = rule_.seq_len;
-        const std::int64_t k = rule_.states;
-        Batch batch{Tensor::empty({batch_size, T}, DType::i64), Tensor::empty({batch_size, T}, DType::i64), {}, {}};
-        std::vector<double> cumulative(static_cast<std::size_t>(k * k));
-        for (std::int64_t b = 0; b < batch_size; ++b) {
-            auto* x = batch.inputs.data<std::int64_t>() + b * T;
-            auto* y = batch.targets.data<std::int64_t>() + b * T;
-            // Numbers of a row of the batch: k k for the matrix, then T + 1 for the tokens.
-            const auto number = [&](std::int64_t i) { return static_cast<std::uint64_t>(b * (k * k + T + 1) + i); };
-            // Dirichlet(1, ..., 1): independent exponential variables over their sum.
-            for (std::int64_t i = 0; i < k * k; ++i) {
-                const double before = i % k == 0 ? 0.0 : cumulative[static_cast<std::size_t>(i - 1)];
-                cumulative[static_cast<std::size_t>(i)] = before - std::log1p(-random.uniform(number(i)));
-            }
-            x[0] = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k), number(k * k)));
-            for (std::int64_t t = 0; t < T; ++t) {
-                const auto row = cumulative.begin() + x[t] * k;
-                const double u = random.uniform(number(k * k + 1 + t)) * row[k - 1];
-                y[t] = std::min(std::upper_bound(row, row + k, u) - row, k - 1);
-                if (t + 1 < T) x[t + 1] = y[t];
-            }
-        }
-        return batch;
-    }
-
-    /// P(y | inputs) [B,T,k].
-    Tensor bayes_predictor(const Tensor& inputs) const {
-        const std::int64_t T = rule_.seq_len;
-        const std::int64_t k = rule_.states;
-        Tensor truth = Tensor::empty({inputs.size(0), T, k}, DType::f64);
-        std::vector<double> a;
-        for (std::int64_t b = 0; b < inputs.size(0); ++b) {
-            const auto* x = inputs.data<std::int64_t>() + b * T;
-            a.assign(static_cast<std::size_t>(k * k), 1);
-            for (std::int64_t t = 0; t < T; ++t) {
-                if (t > 0) ++a[static_cast<std::size_t>(x[t - 1] * k + x[t])];
-                const auto row = a.begin() + x[t] * k;
-                double total = 0;
-                for (std::int64_t j = 0; j < k; ++j) total += row[j];
-                double* p = truth.data<double>() + (b * T + t) * k;
-                for (std::int64_t j = 0; j < k; ++j) p[j] = row[j] / total;
-            }
-        }
-        return truth;
-    }
-
-    Rule rule_;
-    std::uint64_t seed_;
-    Lines lines_;
-};
-
-class MarkovSettings : public TaskSettings {
+class MarkovRule : public SequenceRule {
 public:
     void fields(Fields& fields) override {
-        fields.integer("states", rule_.states, "states of each chain: the different tokens", {.min = 2, .max = 64});
-        fields.integer("seq_len", rule_.seq_len, "tokens per sequence", {.min = 1, .max = 1 << 16});
+        fields.integer("states", states_, "states of each chain: the different tokens", {.min = 2, .max = 64});
+        fields.integer("seq_len", seq_len_, "tokens per sequence", {.min = 1, .max = 1 << 16});
     }
 
-    std::unique_ptr<Task> build(std::uint64_t seed) const override { return std::make_unique<MarkovTask>(rule_, seed); }
+    std::int64_t vocab_size() const override { return states_; }
+    std::int64_t seq_len() const override { return seq_len_; }
+    /// k k for the matrix, then T + 1 for the tokens.
+    std::int64_t numbers() const override { return states_ * states_ + seq_len_ + 1; }
+
+    void draw(const SequenceRandom& random, const Sequence& sequence) const override {
+        const std::int64_t k = states_;
+        auto* x = sequence.inputs;
+        auto* y = sequence.targets;
+        // Dirichlet(1, ..., 1): independent exponential variables over their sum.
+        std::vector<double> cumulative(static_cast<std::size_t>(k * k));
+        for (std::int64_t i = 0; i < k * k; ++i) {
+            const double before = i % k == 0 ? 0.0 : cumulative[static_cast<std::size_t>(i - 1)];
+            cumulative[static_cast<std::size_t>(i)] = before - std::log1p(-random.uniform(i));
+        }
+        x[0] = random.below(k, k * k);
+        for (std::int64_t t = 0; t < seq_len_; ++t) {
+            const auto row = cumulative.begin() + x[t] * k;
+            const double u = random.uniform(k * k + 1 + t) * row[k - 1];
+            y[t] = std::min(std::upper_bound(row, row + k, u) - row, k - 1);
+            if (t + 1 < seq_len_) x[t + 1] = y[t];
+        }
+    }
+
+    void true_distribution(const Sequence& sequence, double* truth) const override {
+        const std::int64_t k = states_;
+        const auto* x = sequence.inputs;
+        std::vector<double> a(static_cast<std::size_t>(k * k), 1);
+        for (std::int64_t t = 0; t < seq_len_; ++t) {
+            if (t > 0) ++a[static_cast<std::size_t>(x[t - 1] * k + x[t])];
+            const auto row = a.begin() + x[t] * k;
+            double total = 0;
+            for (std::int64_t j = 0; j < k; ++j) total += row[j];
+            for (std::int64_t j = 0; j < k; ++j) truth[t * k + j] = row[j] / total;
+        }
+    }
+
+    Lines lines() const override {
+        const Means means = simulate(states_, seq_len_);
+        return {{{"none", std::log(static_cast<double>(states_))}, {"bayes", means.bayes}},
+                {{"unigram", means.unigram}, {"chain", means.chain}}};
+    }
 
 private:
-    Rule rule_;
+    std::int64_t states_ = 3;
+    std::int64_t seq_len_ = 96;
 };
 
-const RegisterTask registered("markov", "a fresh Markov chain in each sequence, learnt in context",
-                              [] { return std::make_unique<MarkovSettings>(); });
+const RegisterGenerated<MarkovRule> registered("markov", "a fresh Markov chain in each sequence, learnt in context");
 
 }  // namespace
 

@@ -39,18 +39,16 @@ public:
         : rule_(rule),
           seed_(seed),
           train_size_(rule.train_size()),
-          pairs_(draw_distinct(rule.p * rule.p, rule.p * rule.p, RandomStream(seed, "modular_addition.split"), 0)) {}
+          pairs_(
+              draw_distinct(rule.p * rule.p, rule.p * rule.p, {RandomStream(seed, "modular_addition.split"), 0}, 0)) {}
 
     std::int64_t vocab_size() const override { return rule_.p + 1; }
     std::int64_t seq_len() const override { return 3; }
     std::int64_t fixed_batch_size() const override { return rule_.full_batch ? train_size_ : 0; }
 
     Batch train_batch(std::int64_t step, std::int64_t batch_size) const override {
-        const RandomStream random(seed_, "modular_addition.train", static_cast<std::uint64_t>(step));
-        const auto size = static_cast<std::uint64_t>(train_size_);
-        return make(batch_size, [&](std::int64_t b) {
-            return rule_.full_batch ? b : static_cast<std::int64_t>(random.below(size, static_cast<std::uint64_t>(b)));
-        });
+        const SequenceRandom random(RandomStream(seed_, "modular_addition.train", static_cast<std::uint64_t>(step)), 0);
+        return make(batch_size, [&](std::int64_t b) { return rule_.full_batch ? b : random.below(train_size_, b); });
     }
 
     std::int64_t eval_batches(std::int64_t batch_size) const override {
@@ -118,8 +116,8 @@ public:
 
     std::vector<Problem> check() const override {
         if (rule_.train_size() > 0) return {};
-        return {{"train_fraction",
-                 fmt::format("train_fraction = {} of {} pairs is none", rule_.train_fraction, rule_.p * rule_.p)}};
+        return {{"train_fraction", fmt::format("train_fraction = {} of {} pairs is none; give at least 1 / p^2",
+                                               rule_.train_fraction, rule_.p * rule_.p)}};
     }
 
     std::unique_ptr<Task> build(std::uint64_t seed) const override {

@@ -1,9 +1,10 @@
 // A task: where tokens and targets come from. One file each in experiments/tasks/.
 //
-// Adding one: write tasks/<type>.cpp with a TaskSettings and a Task, end it with
-//   static const RegisterTask registered("<type>", "what it is in one line", [] { return
-//   std::make_unique<MySettings>(); });
-// and its test tests/experiments/<name>_test.cpp; the build finds both.
+// Adding one whose sequences are drawn at random: see generated.h. Any other: write tasks/<type>.cpp with a
+// TaskSettings and a Task, and end it with
+//   static const RegisterTask registered("<type>", "what it is in one line",
+//                                        [] { return std::make_unique<MySettings>(); });
+// Its test is tests/experiments/<type>_task_test.cpp; the build finds both.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct Batch {
     Tensor truth;    ///< f64 [B, T, V]: the true distribution of each target, where known; else undefined
 };
 
-/// The loss (nat per target) of a model that knows only part of the rule.
+/// A loss (nat per target) to compare a model's with.
 struct Floor {
     std::string name;
     double loss;
@@ -52,7 +53,10 @@ public:
     /// Evaluation batch `index`, from data that training never touches.
     virtual Batch eval_batch(std::int64_t index, std::int64_t batch_size) const = 0;
     virtual std::vector<std::string> class_names() const { return {}; }
+    /// What a model reaches that knows only part of the rule, or all of it.
     virtual std::vector<Floor> floors() const { return {}; }
+    /// What else helps to read a loss and is no floor: no model need stop there, or none gets there.
+    virtual std::vector<Floor> references() const { return {}; }
     /// The floor that a perfect model reaches, by name; empty when unknown.
     virtual std::string best_floor() const { return {}; }
     /// What each token stands for, V strings; empty when tokens are only numbers.

@@ -27,8 +27,8 @@ Lead lead_of(unsigned char byte) {
 }
 
 [[noreturn]] void fail(const std::string& name, std::size_t offset, unsigned char byte, const char* reason) {
-    throw UsageError(fmt::format("{}: invalid UTF-8 at byte offset {} (byte 0x{:02X}): {}; convert the file to UTF-8",
-                                 name, offset, byte, reason));
+    throw UsageError(fmt::format("{}: invalid UTF-8 at byte offset {} (byte 0x{:02X}): {}; convert it to UTF-8", name,
+                                 offset, byte, reason));
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ std::vector<char32_t> decode_utf8(std::string_view bytes, const std::string& nam
         if (lead.length == 0) fail(name, at, first, "no character begins with this byte");
         char32_t point = lead.bits;
         for (std::size_t i = 1; i < lead.length; ++i) {
-            if (at + i == bytes.size()) fail(name, at, first, "the file ends in the middle of this character");
+            if (at + i == bytes.size()) fail(name, at, first, "the text ends in the middle of this character");
             const auto next = static_cast<unsigned char>(bytes[at + i]);
             if ((next & 0xC0U) != 0x80U) fail(name, at, first, "a continuation byte is missing");
             point = (point << 6U) | (next & 0x3FU);

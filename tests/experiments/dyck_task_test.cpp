@@ -4,7 +4,7 @@
 #include <map>
 #include <numeric>
 
-#include "tests/experiments/task_helpers.h"
+#include "tests/experiments/generated_task.h"
 
 namespace headscope {
 namespace {
@@ -16,12 +16,6 @@ constexpr double p_open = 0.4;
 
 std::map<std::string, Value> small(const std::string& score) {
     return {{"kinds", kinds}, {"length", length}, {"max_depth", max_depth}, {"p_open", p_open}, {"score", score}};
-}
-
-std::map<std::string, double> floors_of(const Task& task) {
-    std::map<std::string, double> floors;
-    for (const Floor& floor : task.floors()) floors[floor.name] = floor.loss;
-    return floors;
 }
 
 /// All words with their probabilities, grown bracket by bracket and kept only if they can still be balanced.
@@ -193,33 +187,20 @@ TEST(Dyck, ClassesAndAnnotationsFollowTheBrackets) {
 TEST(Dyck, TruthIsTheDistributionThatTargetsAreDrawnFrom) {
     for (const std::string score : {"all", "closing"}) {
         const auto task = build_task("dyck", small(score));
-        EXPECT_EQ(task->eval_batches(3), -1);
         EXPECT_FALSE(task->train_batch(0, 3).truth.defined());
-        double cross_entropy = 0, scored = 0;
+        TruthLoss sum;
         for (std::int64_t index = 0; index < 200; ++index) {
             const Batch batch = task->eval_batch(index, 20);
             ASSERT_EQ(batch.truth.shape(), (Shape{20, 7, 6}));
-            const auto y = values_of(batch.targets);
-            for (std::size_t i = 0; i < y.size(); ++i) {
-                const auto p = batch.truth.values<double>().subspan(i * 6, 6);
-                EXPECT_NEAR(std::accumulate(p.begin(), p.end(), 0.0), y[i] >= 0 ? 1 : 0, 1e-12);
-                if (y[i] < 0) continue;
-                cross_entropy -= std::log(p[static_cast<std::size_t>(y[i])]);
-                ++scored;
-            }
+            add_truth_loss(sum, batch);
         }
-        EXPECT_NEAR(cross_entropy / scored, floors_of(*task).at("stack"), 0.01);
+        EXPECT_NEAR(sum.cross_entropy / sum.scored, floors_of(*task).at("stack"), 0.01);
     }
 }
 
 TEST(Dyck, DataAreAFunctionOfSeedSplitStepAndRow) {
-    const auto task = build_task("dyck", small("all"), 3);
-    const auto inputs = values_of(task->train_batch(6, 4).inputs);
-    EXPECT_EQ(inputs, values_of(build_task("dyck", small("all"), 3)->train_batch(6, 4).inputs));
-    EXPECT_NE(inputs, values_of(task->train_batch(7, 4).inputs));
-    EXPECT_NE(inputs, values_of(build_task("dyck", small("all"), 4)->train_batch(6, 4).inputs));
-    EXPECT_NE(inputs, values_of(task->eval_batch(6, 4).inputs));
-    EXPECT_EQ(values_of(task->train_batch(6, 2).inputs), Tokens(inputs.begin(), inputs.begin() + 14));
+    expect_pure_function("dyck", small("all"));
+    expect_pure_function("dyck", small("closing"));
 }
 
 TEST(Dyck, EndsOfTheRanges) {

@@ -10,11 +10,14 @@ namespace headscope {
 
 using Keys = std::vector<std::string>;
 
-inline std::map<std::string, double> floors_of(const Task& task) {
-    std::map<std::string, double> floors;
-    for (const Floor& floor : task.floors()) floors[floor.name] = floor.loss;
-    return floors;
+inline std::map<std::string, double> by_name(const std::vector<Floor>& lines) {
+    std::map<std::string, double> named;
+    for (const Floor& line : lines) named[line.name] = line.loss;
+    return named;
 }
+
+inline std::map<std::string, double> floors_of(const Task& task) { return by_name(task.floors()); }
+inline std::map<std::string, double> references_of(const Task& task) { return by_name(task.references()); }
 
 /// The keys that check() complains about.
 inline Keys problem_keys(const std::string& type, const std::map<std::string, Value>& values) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <set>
 
@@ -141,6 +142,20 @@ TEST(Induction, FloorsAreWhatLongSimulationsGive) {
 TEST(Induction, DeterminedTargetsHaveFloorZero) {
     EXPECT_EQ(floors_of(*build_task("induction", {})).at("copy"), 0);
     EXPECT_GT(floors_of(*build_task("induction", {{"score", "all"}})).at("copy"), 0.5);
+}
+
+TEST(Induction, FloorsOfManyLongBlocksTakeNoTime) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto task = build_task("induction", {{"vocab_size", 2000},
+                                               {"seq_len", 2100},
+                                               {"min_period", 1},
+                                               {"max_period", 1000},
+                                               {"max_start", 1000},
+                                               {"score", "all"}});
+    const auto floors = floors_of(*task);
+    EXPECT_GT(floors.at("copy"), 0);
+    EXPECT_LT(floors.at("copy"), floors.at("block"));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
 TEST(Induction, DataAreAFunctionOfSeedSplitStepAndRow) {

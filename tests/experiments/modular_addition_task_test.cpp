@@ -113,6 +113,8 @@ TEST(ModularAddition, TheEndsOfTheSplit) {
     const auto none = task_settings("modular_addition", {{"p", 3}, {"train_fraction", 0.01}})->check();
     ASSERT_EQ(none.size(), 1U);
     EXPECT_EQ(none[0].key, "train_fraction");
+    expect_contains(none[0].message, {"train_fraction = 0.01 of 9 pairs is none", "at least 1 / p^2"});
+    EXPECT_TRUE(task_settings("modular_addition", {{"p", 3}, {"train_fraction", 1.0 / 9}})->check().empty());
 }
 
 }  // namespace

@@ -50,8 +50,8 @@ TEST(Utf8, BadSequencesAreNamedByOffset) {
         {"\x80", "no character begins"},
         {"\xFF", "no character begins"},
         {"\xF8\x88\x80\x80\x80", "no character"},
-        {"\xC3", "file ends"},
-        {"\xE4\xBD", "file ends"},
+        {"\xC3", "text ends"},
+        {"\xE4\xBD", "text ends"},
         {"\xC3(", "continuation byte is missing"},
         {"\xE4\xBD(", "continuation byte"},
         {"\xC0\xAF", "overlong"},
@@ -64,7 +64,7 @@ TEST(Utf8, BadSequencesAreNamedByOffset) {
     for (const auto& [bytes, reason] : cases) {
         const std::string text = "ab\xC3\xA9" + bytes;
         expect_contains(message_of<UsageError>([&] { decode_utf8(text, "file.txt"); }),
-                        {"file.txt", "byte offset 4", reason});
+                        {"file.txt", "byte offset 4", reason, "convert it to UTF-8"});
     }
 }
 

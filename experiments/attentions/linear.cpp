@@ -1,0 +1,17 @@
+#include "experiments/attentions/attention_type.h"
+
+namespace headscope {
+
+namespace {
+
+class LinearSettings : public AttentionSettings {
+public:
+    void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::linear; }
+};
+
+const RegisterAttention registered("linear", "phi(q) phi(k) over their sum, phi = elu + 1, for the visible keys",
+                                   [] { return std::make_unique<LinearSettings>(); });
+
+}  // namespace
+
+}  // namespace headscope

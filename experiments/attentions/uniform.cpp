@@ -1,0 +1,17 @@
+#include "experiments/attentions/attention_type.h"
+
+namespace headscope {
+
+namespace {
+
+class UniformSettings : public AttentionSettings {
+public:
+    void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::uniform; }
+};
+
+const RegisterAttention registered("uniform", "the same for every visible key; q and k are not used",
+                                   [] { return std::make_unique<UniformSettings>(); });
+
+}  // namespace
+
+}  // namespace headscope

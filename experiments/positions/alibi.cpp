@@ -1,0 +1,18 @@
+#include "experiments/positions/position_type.h"
+
+namespace headscope {
+
+namespace {
+
+class AlibiSettings : public PositionSettings {
+public:
+    void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::alibi; }
+};
+
+const RegisterPosition registered(
+    "alibi", "scores lowered by the distance times a slope per head; needs an attention with such scores",
+    [] { return std::make_unique<AlibiSettings>(); });
+
+}  // namespace
+
+}  // namespace headscope
