@@ -10,6 +10,7 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/parallel.h"
+#include "autograd/profile.h"
 #include "autograd/tensor_impl.h"
 
 namespace headscope {
@@ -21,22 +22,21 @@ std::atomic<std::uint64_t> walks_made = 0;
 
 constexpr std::uint64_t accumulator_number = std::numeric_limits<std::uint64_t>::max();
 
-std::shared_ptr<Node> accumulator_of(const std::shared_ptr<TensorImpl>& leaf) {
-    if (auto existing = leaf->accumulator.lock()) return existing;
-    auto node = std::make_shared<Node>("leaf", accumulator_number);
-    node->outputs.push_back({leaf->shape, leaf->dtype, {}});
-    node->leaf = leaf;
-    leaf->accumulator = node;
-    return node;
+const std::shared_ptr<Node>& accumulator_of(TensorImpl& leaf) {
+    if (!leaf.accumulator) {
+        leaf.accumulator = std::make_shared<Node>("leaf", accumulator_number, 0, 1, 0);
+        leaf.accumulator->outputs.push_back({leaf.shape, leaf.dtype, {}});
+        leaf.accumulator->leaf = &leaf;
+    }
+    return leaf.accumulator;
 }
 
 Node::Input input_of(const Tensor& tensor) {
     if (!tensor.defined()) return {};  // an optional input that was left out
     const auto& impl = GraphAccess::impl(tensor);
-    Node::Input input{nullptr, impl->output, impl->shape, impl->dtype};
-    if (impl->node) input.node = impl->node;
-    else if (impl->requires_grad) input.node = accumulator_of(impl), input.output = 0;
-    return input;
+    if (impl->node) return {impl->node, nullptr, impl->output, impl->shape, impl->dtype};
+    if (impl->requires_grad) return {accumulator_of(*impl), impl, 0, impl->shape, impl->dtype};
+    return {nullptr, nullptr, 0, impl->shape, impl->dtype};
 }
 
 using Tensors = std::span<const Tensor>;
@@ -77,15 +77,12 @@ void check_gradient(const char* what, const char* name, const Tensor& gradient, 
                 std::string(name_of(dtype)) + " " + shape.str());
 }
 
-void record_all(const char* name, Tensors inputs, std::span<Tensor> outputs, Tensors saved, BackwardFunction backward) {
-    if (!recording || !any_requires_grad(inputs)) return;
-    auto node = std::make_shared<Node>(name, ++nodes_made);
-    node->inputs.reserve(inputs.size());
+void make_node(const char* name, Tensors inputs, std::span<Tensor> outputs, Tensors saved,
+               const BackwardFunction& backward) {
+    auto node = std::make_shared<Node>(name, ++nodes_made, inputs.size(), outputs.size(), saved.size());
     for (const Tensor& input : inputs) node->inputs.push_back(input_of(input));
-    node->saved.reserve(saved.size());
     for (const Tensor& tensor : saved) node->saved.push_back(tensor.defined() ? tensor.detach() : Tensor{});
     node->backward = backward;
-    node->outputs.reserve(outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
         if (!outputs[i].defined()) {
             node->outputs.push_back({});
@@ -101,11 +98,34 @@ void record_all(const char* name, Tensors inputs, std::span<Tensor> outputs, Ten
     }
 }
 
+void record_all(const char* name, Tensors inputs, std::span<Tensor> outputs, Tensors saved,
+                const BackwardFunction& backward) {
+    if (!recording) return;
+    if (any_requires_grad(inputs)) make_node(name, inputs, outputs, saved, backward);
+    Profile::mark(Profile::Phase::forward, name);
+}
+
 }  // namespace
 
 bool grad_enabled() { return recording; }
 NoGrad::NoGrad() : before_(recording) { recording = false; }
 NoGrad::~NoGrad() { recording = before_; }
+
+Node::Node(const char* node_name, std::uint64_t node_number, std::size_t input_count, std::size_t output_count,
+           std::size_t saved_count)
+    : name(node_name),
+      number(node_number),
+      memory(input_count * sizeof(Input) + output_count * sizeof(Output) +
+             (saved_count + output_count) * sizeof(Tensor)),
+      inputs(&memory),
+      outputs(&memory),
+      saved(&memory),
+      gradients(&memory) {
+    inputs.reserve(input_count);
+    outputs.reserve(output_count);
+    saved.reserve(saved_count);
+    gradients.reserve(output_count);
+}
 
 Node::~Node() {
     // Nodes hold the nodes of their inputs, so plain destruction of a long chain would recurse once per op. Instead the
@@ -123,7 +143,7 @@ Node::~Node() {
     }
 }
 
-const Tensor& Backward::grad(int output) const { return output_grads_[static_cast<std::size_t>(output)]; }
+const Tensor& Backward::grad(int output) const { return node_.gradients[static_cast<std::size_t>(output)]; }
 const Tensor& Backward::saved(int index) const { return node_.saved[static_cast<std::size_t>(index)]; }
 const Shape& Backward::input_shape(int input) const { return node_.inputs[static_cast<std::size_t>(input)].shape; }
 bool Backward::needs(int input) const { return node_.inputs[static_cast<std::size_t>(input)].node != nullptr; }
@@ -169,6 +189,7 @@ public:
             if (node.leaf) accumulate(node);
             else run_node(node);
             node.gradients.clear();
+            Profile::mark(Profile::Phase::backward, node.name);
         }
     }
 
@@ -235,11 +256,11 @@ private:
     }
 
     void run_node(Node& node) {
-        std::vector<Tensor> input_grads(node.inputs.size());
+        input_grads_.assign(node.inputs.size(), Tensor{});
         const bool reached = std::any_of(node.gradients.begin(), node.gradients.end(),
                                          [](const Tensor& gradient) { return gradient.defined(); });
         if (reached) {
-            Backward view(node, node.gradients, input_grads);
+            Backward view(node, input_grads_);
             node.backward(view);
         }
         if (!retain_graph_) {
@@ -250,8 +271,8 @@ private:
         for (std::size_t i = 0; i < node.inputs.size(); ++i) {
             const Node::Input& input = node.inputs[i];
             if (!input.node) continue;
-            if (input_grads[i].defined()) {
-                Tensor gradient = std::move(input_grads[i]);
+            if (input_grads_[i].defined()) {
+                Tensor gradient = std::move(input_grads_[i]);
                 if (!(gradient.shape() == input.shape) && broadcasts_to(input.shape, gradient.shape()))
                     gradient = sum_to(gradient, input.shape);
                 check_gradient("the backward", node.name, gradient, input.shape, input.dtype);
@@ -259,11 +280,13 @@ private:
             }
             if (--input.node->users_left == 0) ready_.push(input.node.get());
         }
+        input_grads_.clear();  // what nobody needed must not keep a gradient shared
     }
 
     bool retain_graph_;
     std::uint64_t walk_;
     std::priority_queue<Node*, std::vector<Node*>, LaterFirst> ready_;
+    std::vector<Tensor> input_grads_;  // of the node that runs
 };
 
 void backward(const Tensor& output, const BackwardOptions& options) {
@@ -282,7 +305,7 @@ void backward(const Tensor& output, const BackwardOptions& options) {
         throw Error("backward: the output is " + std::string(name_of(impl.dtype)) + " " + impl.shape.str() +
                     ", options.gradient " + std::string(name_of(gradient.dtype())) + " " + gradient.shape().str());
     const NoGrad no_grad;
-    const std::shared_ptr<Node> root = impl.node ? impl.node : accumulator_of(GraphAccess::impl(output));
+    const std::shared_ptr<Node> root = impl.node ? impl.node : accumulator_of(*GraphAccess::impl(output));
     Engine(*root, impl.output, gradient.detach(), options.retain_graph).run();
 }
 

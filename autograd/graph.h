@@ -69,10 +69,8 @@ public:
 
 private:
     friend class Engine;
-    Backward(Node& node, std::vector<Tensor>& output_grads, std::vector<Tensor>& input_grads)
-        : node_(node), output_grads_(output_grads), input_grads_(input_grads) {}
+    Backward(Node& node, std::vector<Tensor>& input_grads) : node_(node), input_grads_(input_grads) {}
     Node& node_;
-    std::vector<Tensor>& output_grads_;
     std::vector<Tensor>& input_grads_;
 };
 

@@ -9,6 +9,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/extremum.h"
+#include "autograd/ops/feed_forward.h"
 #include "autograd/ops/indexing.h"
 #include "autograd/ops/layer_norm.h"
 #include "autograd/ops/linear.h"

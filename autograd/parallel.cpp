@@ -1,15 +1,133 @@
+// OpenMP makes the threads, once; handing out the chunks is done here. The end of an OpenMP region is a barrier, at
+// which every thread of the team must arrive, also one that found nothing left to do. On a machine whose other core is
+// busy such a thread first has to be given a core: a region of 26 us was measured to take 190 us. Here a helper that
+// comes late finds no chunk left and nobody has waited for it; the caller waits for chunks that have begun, only.
 #include "autograd/parallel.h"
 
+#include <immintrin.h>
 #include <omp.h>
 
+#include <limits>
+#include <mutex>
 #include <string>
+#include <thread>
 
 #include "autograd/error.h"
 
 namespace headscope {
 namespace {
+
 int threads = omp_get_max_threads();
+thread_local bool inside = false;
+
+/// How often to look before going to sleep: some 40 us, which bridges the gap between two regions of a step. Longer
+/// would take the core from other programs.
+constexpr int spins = 3000;
+
+/// Waits until done() holds, first spinning, then with sleep(), which may return early.
+template <class Done, class Sleep>
+void await(Done&& done, Sleep&& sleep) {
+    for (int spin = 0; !done(); ++spin) {
+        if (spin < spins) _mm_pause();
+        else sleep();
+    }
 }
+
+class Helpers {
+public:
+    void run(std::int64_t chunks, int count, void (*call)(void*, std::int64_t), void* body) {
+        const std::unique_lock lock(busy_, std::try_to_lock);
+        if (!lock || chunks > std::numeric_limits<std::uint32_t>::max()) {  // another thread has the helpers
+            for (std::int64_t chunk = 0; chunk < chunks; ++chunk) call(body, chunk);
+            return;
+        }
+        make(count);
+        call_ = call;
+        body_ = body;
+        chunks_ = chunks;
+        wanted_ = count;
+        finished_ = 0;
+        const std::uint32_t region = region_.load() + 1;
+        open_.store(std::uint64_t{region} << 32 | static_cast<std::uint64_t>(chunks));
+        region_.store(region);
+        if (sleepers_.load() > 0) region_.notify_all();
+
+        inside = true;
+        std::int64_t own = 0;
+        while (run_one()) ++own;
+        inside = false;
+        const auto others = static_cast<std::uint32_t>(chunks - own);
+        await([&] { return finished_.load() == others; },
+              [&] {
+                  const std::uint32_t now = finished_.load();
+                  if (now != others) finished_.wait(now);
+              });
+    }
+
+private:
+    /// Runs one chunk of the open region; false when none is left.
+    bool run_one() {
+        constexpr std::uint64_t left = std::numeric_limits<std::uint32_t>::max();
+        std::uint64_t open = open_.load();
+        do {
+            if ((open & left) == 0) return false;
+        } while (!open_.compare_exchange_weak(open, open - 1));
+        // The chunk is taken, so the caller waits for it, and what describes its region stays as it is.
+        call_(body_, chunks_ - static_cast<std::int64_t>(open & left));
+        return true;
+    }
+
+    void help(int number) {
+        inside = true;
+        for (std::uint32_t seen = 0;;) {
+            await([&] { return region_.load() != seen; },
+                  [&] {
+                      ++sleepers_;
+                      region_.wait(seen);
+                      --sleepers_;
+                  });
+            seen = region_.load();
+            if (number >= wanted_) continue;
+            while (run_one()) {
+                ++finished_;
+                finished_.notify_one();
+            }
+        }
+    }
+
+    /// Makes helpers until there are `count`. They live as long as the program, in OpenMP teams that never end.
+    void make(int count) {
+        const int more = count - made_;
+        if (more <= 0) return;
+        std::thread([this, first = made_, more] {
+#pragma omp parallel num_threads(more)
+            help(first + omp_get_thread_num());
+        }).detach();
+        made_ = count;
+    }
+
+    std::mutex busy_;  // held by the thread whose region is open
+    int made_ = 0;
+    // The open region, written before open_ and read by who has taken a chunk.
+    void (*call_)(void*, std::int64_t) = nullptr;
+    void* body_ = nullptr;
+    std::int64_t chunks_ = 0;
+    std::atomic<int> wanted_ = 0;
+    // The number of the region, and below it how many chunks nobody has taken: one word, so that a helper that comes
+    // late cannot take a chunk of the next region for one of this.
+    alignas(64) std::atomic<std::uint64_t> open_ = 0;
+    alignas(64) std::atomic<std::uint32_t> region_ = 0;  // again, in a word that can be slept on
+    std::atomic<int> sleepers_ = 0;
+    alignas(64) std::atomic<std::uint32_t> finished_ = 0;  // chunks run by helpers
+};
+
+/// Never destroyed: the helpers go on until the program ends.
+Helpers& helpers() {
+    static Helpers* const instance = new Helpers;
+    return *instance;
+}
+
+}  // namespace
 
 void set_num_threads(int count) {
     if (count < 1 || count > 1024)
@@ -19,6 +137,10 @@ void set_num_threads(int count) {
 
 int num_threads() { return threads; }
 
-bool detail::in_parallel_region() { return omp_in_parallel() != 0; }
+bool detail::in_parallel_region() { return inside; }
+
+void detail::run_chunks(std::int64_t chunks, int threads, void (*call)(void*, std::int64_t), void* body) {
+    helpers().run(chunks, threads - 1, call, body);
+}
 
 }  // namespace headscope

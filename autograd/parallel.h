@@ -1,9 +1,8 @@
 // The one place where threads are made.
 //
 // Determinism. Work is cut into chunks whose borders depend on the shape alone, never on the number of threads; a
-// chunk is run by one thread; which thread, and when, is left to dynamic scheduling. A chunk writes only what it owns.
-// Sums over chunks are kept one per chunk and added in index order by the caller. So any number of threads gives the
-// same bits.
+// chunk is run by one thread; which thread, and when, is left to chance. A chunk writes only what it owns. Sums over
+// chunks are kept one per chunk and added in index order by the caller. So any number of threads gives the same bits.
 //
 // Nothing may leave a parallel region by exception: the first one is caught and thrown again outside.
 #pragma once
@@ -11,7 +10,6 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <utility>
 
 namespace headscope {
 
@@ -22,7 +20,10 @@ int num_threads();
 
 namespace detail {
 bool in_parallel_region();
-}
+/// Calls call(body, chunk) for every chunk in [0, chunks), which no call may leave by exception, on up to `threads`
+/// threads, the calling one among them.
+void run_chunks(std::int64_t chunks, int threads, void (*call)(void* body, std::int64_t chunk), void* body);
+}  // namespace detail
 
 /// Calls `body(chunk)` for every chunk in [0, chunks). Runs in the calling thread when there is one chunk or one
 /// thread, or inside another parallel region.
@@ -34,16 +35,17 @@ void parallel_chunks(std::int64_t chunks, Body&& body) {
     }
     std::exception_ptr first;
     std::atomic<bool> failed{false};
-    const int threads = static_cast<int>(chunks < num_threads() ? chunks : num_threads());
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-        if (failed.load(std::memory_order_relaxed)) continue;
+    auto guarded = [&](std::int64_t chunk) {
+        if (failed.load(std::memory_order_relaxed)) return;
         try {
             body(chunk);
         } catch (...) {
             if (!failed.exchange(true)) first = std::current_exception();
         }
-    }
+    };
+    detail::run_chunks(
+        chunks, num_threads(), [](void* self, std::int64_t chunk) { (*static_cast<decltype(guarded)*>(self))(chunk); },
+        &guarded);
     if (first) std::rethrow_exception(first);
 }
 

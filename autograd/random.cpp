@@ -1,10 +1,14 @@
 #include "autograd/random.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 #include <string>
 
 #include "autograd/error.h"
+#include "autograd/kernels/partial_vector.h"
 
 namespace headscope {
 namespace {
@@ -12,6 +16,52 @@ namespace {
 constexpr std::uint32_t low(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
 constexpr std::uint32_t high(std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); }
 constexpr std::uint64_t join(std::uint32_t h, std::uint32_t l) { return (std::uint64_t{h} << 32) | l; }
+
+using Words = kernels::BitVector<double>::type;
+constexpr std::int64_t word_lanes = kernels::Simd<double>::lanes;
+
+/// Products of the lower 32 bits of each lane.
+Words multiply_low(Words a, Words b) {
+#if defined(__AVX512F__)
+    return Words(_mm512_maskz_mul_epu32(0xFF, __m512i(a), __m512i(b)));
+#elif defined(__AVX2__)
+    return Words(_mm256_mul_epu32(__m256i(a), __m256i(b)));
+#else
+    return (a & 0xFFFFFFFFU) * (b & 0xFFFFFFFFU);
+#endif
+}
+
+/// The two keys of every round, one in each lane.
+using RoundKeys = std::array<std::array<Words, 2>, 10>;
+
+RoundKeys round_keys(std::array<std::uint32_t, 2> key) {
+    RoundKeys keys;
+    for (auto& one : keys) {
+        one = {Words{} + key[0], Words{} + key[1]};
+        key[0] += 0x9E3779B9U;
+        key[1] += 0xBB67AE85U;
+    }
+    return keys;
+}
+
+/// RandomStream::bits of several indices: philox4x32 with the four words of a counter in the lower halves of four
+/// vectors. What the upper halves hold is never read.
+inline Words philox_bits(Words index, std::uint64_t step, const RoundKeys& keys) {
+    Words c0 = index;
+    Words c1 = index >> 32U;
+    Words c2 = Words{} + low(step);
+    Words c3 = Words{} + high(step);
+#pragma GCC unroll 10
+    for (std::size_t round = 0; round < 10; ++round) {
+        const Words p0 = multiply_low(c0, Words{} + 0xD2511F53U);
+        const Words p1 = multiply_low(c2, Words{} + 0xCD9E8D57U);
+        c0 = (p1 >> 32U) ^ c1 ^ keys[round][0];
+        c1 = p1;
+        c2 = (p0 >> 32U) ^ c3 ^ keys[round][1];
+        c3 = p0;
+    }
+    return (c1 << 32U) | (c0 & 0xFFFFFFFFU);
+}
 
 thread_local const RandomScope* innermost = nullptr;
 
@@ -52,6 +102,36 @@ std::uint64_t RandomStream::bits(std::uint64_t index) const {
 }
 
 double RandomStream::uniform(std::uint64_t index) const { return static_cast<double>(bits(index) >> 11) * 0x1p-53; }
+
+template <class T>
+void RandomStream::keep(std::uint64_t first, std::int64_t count, double p, T value, T* out) const {
+    using Kept = kernels::BitsOf<T>;
+    using KeptWords __attribute__((vector_size(sizeof(T) * word_lanes))) = Kept;
+    // uniform = k 2^-53 with a whole k, so uniform >= p is k >= 2^53 p rounded up.
+    const auto threshold = static_cast<std::uint64_t>(std::ceil(p * 0x1p53));
+    const auto bits = std::bit_cast<Kept>(value);
+    const RoundKeys keys = round_keys(key_);
+    const std::uint64_t step = step_;  // copies, which no write to `out` can change
+    Words index;
+    for (std::int64_t l = 0; l < word_lanes; ++l) index[l] = first + static_cast<std::uint64_t>(l);
+    const auto next = [&] {
+        const Words k = philox_bits(index, step, keys) >> 11U;
+        index += static_cast<std::uint64_t>(word_lanes);
+        const Words kept = Words(k >= threshold);  // all bits or none
+        return __builtin_convertvector(kept, KeptWords) & bits;
+    };
+    std::int64_t i = 0;
+    for (; i + word_lanes <= count; i += word_lanes) {
+        const KeptWords values = next();
+        std::memcpy(out + i, &values, sizeof values);
+    }
+    if (i == count) return;
+    const KeptWords values = next();
+    std::memcpy(out + i, &values, static_cast<std::size_t>(count - i) * sizeof(T));
+}
+
+template void RandomStream::keep(std::uint64_t, std::int64_t, double, float, float*) const;
+template void RandomStream::keep(std::uint64_t, std::int64_t, double, double, double*) const;
 
 double RandomStream::normal(std::uint64_t index) const {
     const auto b = block(index);

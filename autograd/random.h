@@ -25,6 +25,9 @@ public:
     std::uint64_t bits(std::uint64_t index) const;
     /// Uniform in [0, 1), 53 bits.
     double uniform(std::uint64_t index) const;
+    /// out[i] = value where uniform(first + i) >= p, else 0: `count` decisions of dropout at once. T = float or double.
+    template <class T>
+    void keep(std::uint64_t first, std::int64_t count, double p, T value, T* out) const;
     /// Standard normal (Box-Muller on one Philox block per index).
     double normal(std::uint64_t index) const;
     /// Uniform in [0, bound) without bias worth naming: the high half of a 64 x 64 bit product. bound > 0.

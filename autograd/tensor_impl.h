@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <memory_resource>
 #include <utility>
 #include <vector>
 
@@ -35,12 +36,12 @@ struct TensorImpl {
     DType dtype = DType::f32;
     std::shared_ptr<Storage> storage;
 
-    bool requires_grad = false;       // asked of a leaf
-    Tensor grad;                      // of a leaf
-    std::vector<Hook> hooks;          // of a leaf; those of a result live in its node
-    std::weak_ptr<Node> accumulator;  // of a leaf, while some graph uses it
-    std::shared_ptr<Node> node;       // of a result: the node that made it ...
-    int output = 0;                   // ... and which of its outputs it is
+    bool requires_grad = false;         // asked of a leaf
+    Tensor grad;                        // of a leaf
+    std::vector<Hook> hooks;            // of a leaf; those of a result live in its node
+    std::shared_ptr<Node> accumulator;  // of a leaf, once a graph has used it
+    std::shared_ptr<Node> node;         // of a result: the node that made it ...
+    int output = 0;                     // ... and which of its outputs it is
 };
 
 /// One step of the computation: how to carry gradients from its outputs to its inputs. A leaf that collects a gradient
@@ -48,8 +49,9 @@ struct TensorImpl {
 class Node {
 public:
     struct Input {
-        std::shared_ptr<Node> node;  // null when the input needs no gradient
-        int output = 0;              // which output of `node`
+        std::shared_ptr<Node> node;        // null when the input needs no gradient
+        std::shared_ptr<TensorImpl> leaf;  // of an accumulator: the graph keeps it, which keeps the accumulator
+        int output = 0;                    // which output of `node`
         Shape shape;
         DType dtype = DType::f32;
     };
@@ -59,24 +61,27 @@ public:
         std::vector<Hook> hooks;
     };
 
-    Node(const char* node_name, std::uint64_t node_number) : name(node_name), number(node_number) {}
+    /// The lists of a node lie side by side in one block of memory.
+    Node(const char* node_name, std::uint64_t node_number, std::size_t input_count, std::size_t output_count,
+         std::size_t saved_count);
     ~Node();
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
 
     const char* name;
     std::uint64_t number;  // order of making; accumulators have the highest, so that they run as soon as they can
-    std::vector<Input> inputs;
-    std::vector<Output> outputs;
-    std::vector<Tensor> saved;
+    std::pmr::monotonic_buffer_resource memory;  // of the lists
+    std::pmr::vector<Input> inputs;
+    std::pmr::vector<Output> outputs;
+    std::pmr::vector<Tensor> saved;
     bool freed = false;
     BackwardFunction backward;
-    std::shared_ptr<TensorImpl> leaf;  // of an accumulator
+    TensorImpl* leaf = nullptr;  // of an accumulator, which it owns; the edges of a graph keep both
 
     // Scratch of the walk numbered `walk`.
     std::uint64_t walk = 0;
     std::int64_t users_left = 0;
-    std::vector<Tensor> gradients;  // per output
+    std::pmr::vector<Tensor> gradients;  // per output
 };
 
 struct GraphAccess {

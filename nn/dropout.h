@@ -15,6 +15,8 @@ public:
     Tensor forward(const Tensor& x) const;
 
     double probability() const { return probability_; }
+    /// Does forward change anything now?
+    bool is_active() const { return is_training() && probability_ > 0; }
 
 private:
     double probability_;

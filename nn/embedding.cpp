@@ -10,7 +10,7 @@ Embedding::Embedding(std::int64_t count, std::int64_t width) {
         throw Error("Embedding: sizes must be at least 1; count is " + std::to_string(count) + ", width is " +
                     std::to_string(width));
     weight = register_parameter("weight", {count, width});
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 Tensor Embedding::forward(const Tensor& tokens) const { return embedding(weight, tokens); }

@@ -67,8 +67,9 @@ void initialize_linear(Linear& linear, const std::string& prefix, const InitOpti
         case InitScheme::pytorch: fill_uniform(weight, 1 / std::sqrt(in), random); break;
     }
     if (!linear.bias.defined()) return;
-    const bool drawn = options.scheme == InitScheme::pytorch;
-    fill_uniform(linear.bias, drawn ? 1 / std::sqrt(in) : 0, RandomStream(seed, prefix + "bias"));
+    if (options.scheme == InitScheme::pytorch)
+        fill_uniform(linear.bias, 1 / std::sqrt(in), RandomStream(seed, prefix + "bias"));
+    else linear.bias.fill_(0);
 }
 
 const Linear& linear_of(const MultiHeadAttention& attention, Projection projection) {
@@ -136,6 +137,10 @@ void initialize(Module& module, const InitOptions& options, std::uint64_t seed) 
                 add_noise(linear.bias, options.clone_noise, RandomStream(seed, prefix + ".bias"));
         }
     }
+}
+
+void initialize_new(Module& module) {
+    if (!DeferInit::is_deferred()) initialize(module, {.scheme = InitScheme::pytorch});
 }
 
 }  // namespace headscope::nn

@@ -1,12 +1,14 @@
 // Initial values. Each parameter draws from the random stream "init.<its dotted name>", so that adding a parameter, or
 // changing the number of layers, leaves the others' starts alone.
 //
-// A freshly built module is usable: every constructor ends with initialize(*this, {.scheme = InitScheme::pytorch}).
-// Calling initialize() on the whole model draws everything again.
+// A freshly built module is usable: every constructor ends with initialize_new(*this). A module with children makes
+// them while a DeferInit lives, so that each parameter is drawn once, by the outermost. Calling initialize() on the
+// whole model draws everything again; whoever means to do that can make the model under a DeferInit too.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/module.h"
@@ -38,5 +40,29 @@ struct InitOptions {
 /// a module of another type registered itself keep their values. Drawn in f64 and rounded to the parameter's dtype:
 /// call it after Module::to to use all digits of f64. Throws Error when clone_heads has another letter.
 void initialize(Module& module, const InitOptions& options = {}, std::uint64_t seed = 0);
+
+/// While one lives, new modules of this thread leave their parameters zero: whoever made them calls initialize().
+class DeferInit {
+public:
+    DeferInit() : before_(deferred_) { deferred_ = true; }
+    ~DeferInit() { deferred_ = before_; }
+    DeferInit(const DeferInit&) = delete;
+    DeferInit& operator=(const DeferInit&) = delete;
+    static bool is_deferred() { return deferred_; }
+
+private:
+    static inline thread_local bool deferred_ = false;
+    bool before_;
+};
+
+/// A child for a constructor's list of members, made under a DeferInit: `W_q(deferred<Linear>(d_model, d_model))`.
+template <class Child, class... Arguments>
+Child deferred(Arguments&&... arguments) {
+    const DeferInit defer;
+    return Child(std::forward<Arguments>(arguments)...);
+}
+
+/// The end of a module's constructor: initialize() with InitScheme::pytorch, unless a DeferInit lives.
+void initialize_new(Module& module);
 
 }  // namespace headscope::nn

@@ -9,7 +9,7 @@ LayerNorm::LayerNorm(std::int64_t width, double eps) : eps_(eps) {
     if (width < 1) throw Error("LayerNorm: the width must be at least 1, not " + std::to_string(width));
     weight = register_parameter("weight", {width});
     bias = register_parameter("bias", {width});
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 Tensor LayerNorm::forward(const Tensor& x) const { return layer_norm(x, weight, bias, eps_); }

@@ -11,7 +11,7 @@ Linear::Linear(std::int64_t in_features, std::int64_t out_features, bool with_bi
                     std::to_string(out_features));
     weight = register_parameter("weight", {out_features, in_features});
     if (with_bias) bias = register_parameter("bias", {out_features});
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 Tensor Linear::forward(const Tensor& x) const { return linear(x, weight, bias); }

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "autograd/ops/linear.h"
 #include "autograd/ops/rotary.h"
 #include "nn/init.h"
 
@@ -28,13 +29,33 @@ void check_attention_options(const char* module, const AttentionModuleOptions& o
         throw Error(name + ": alibi is added to the scores of a softmax; linear and uniform attention have none");
 }
 
+AttentionResult attend(const AttentionModuleOptions& module_options, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const AttentionOptions& options) {
+    if (!module_options.custom)
+        return module_options.fused ? attention(q, k, v, options) : attention_unfused(q, k, v, options);
+    const AttentionResult result = module_options.custom(q, k, v, options);
+    const auto check = [](const char* name, const Tensor& returned, const Shape& promised) {
+        if (returned.defined() && returned.shape() == promised) return;
+        throw Error(std::string("attend: a custom attention must return ") + name + " of shape " + promised.str() +
+                    (returned.defined() ? ", not " + returned.shape().str() : ", and returned none"));
+    };
+    check("output", result.output, {q.size(0), q.size(1), v.size(2)});
+    if (options.need_weights) check("weights", result.weights, {q.size(0), options.num_heads, q.size(1), k.size(1)});
+    return result;
+}
+
+AttentionRecord AttentionRecord::detached() const {
+    return {false, q.detach(), k.detach(), v.detach(), weights.detach(), head_out.detach(), output.detach()};
+}
+
 MultiHeadAttention::MultiHeadAttention(std::int64_t d_model, std::int64_t num_heads,
                                        const AttentionModuleOptions& options)
-    : W_q(d_model, num_heads * resolve_head_dim("MultiHeadAttention", d_model, num_heads, options.head_dim),
-          options.bias),
-      W_k(d_model, W_q.weight.size(0), options.bias),
-      W_v(d_model, W_q.weight.size(0), options.bias),
-      W_o(W_q.weight.size(0), d_model, options.bias),
+    : W_q(deferred<Linear>(d_model,
+                           num_heads * resolve_head_dim("MultiHeadAttention", d_model, num_heads, options.head_dim),
+                           options.bias)),
+      W_k(deferred<Linear>(d_model, W_q.weight.size(0), options.bias)),
+      W_v(deferred<Linear>(d_model, W_q.weight.size(0), options.bias)),
+      W_o(deferred<Linear>(W_q.weight.size(0), d_model, options.bias)),
       d_model_(d_model),
       num_heads_(num_heads),
       head_dim_(W_q.weight.size(0) / num_heads),
@@ -44,15 +65,18 @@ MultiHeadAttention::MultiHeadAttention(std::int64_t d_model, std::int64_t num_he
     register_module("W_k", W_k);
     register_module("W_v", W_v);
     register_module("W_o", W_o);
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
+}
+
+std::array<Tensor, 3> MultiHeadAttention::project(const Tensor& query, const Tensor& key, const Tensor& value) const {
+    if (query.id() == key.id() && key.id() == value.id())
+        return linear_three(query, {W_q.weight, W_k.weight, W_v.weight}, {W_q.bias, W_k.bias, W_v.bias});
+    return {W_q.forward(query), W_k.forward(key), W_v.forward(value)};
 }
 
 MultiHeadAttention::Result MultiHeadAttention::forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                                                       const Mask& mask, bool need_weights) {
-    Tensor q = W_q.forward(query);        // [B, Tq, H*d_k]
-    Tensor k = W_k.forward(key);          // [B, Tk, H*d_k]
-    const Tensor v = W_v.forward(value);  // [B, Tk, H*d_k]
-
+                                                       const Mask& mask, bool need_weights, const Tensor& residual) {
+    auto [q, k, v] = project(query, key, value);
     if (options_.rotary) {
         q = rotary(q, num_heads_);
         k = rotary(k, num_heads_);
@@ -70,11 +94,14 @@ MultiHeadAttention::Result MultiHeadAttention::forward(const Tensor& query, cons
         options.dropout = options_.dropout;
         options.random = &*random;
     }
-    AttentionResult heads = options_.fused ? attention(q, k, v, options) : attention_unfused(q, k, v, options);
+    AttentionResult heads = attend(options_, q, k, v, options);
     if (gates_ != nullptr) heads.output = gates_->forward(heads.output);
-    if (record_ != nullptr)
-        *record_ = {q.detach(), k.detach(), v.detach(), heads.weights.detach(), heads.output.detach()};
-    return {W_o.forward(heads.output), need_weights ? heads.weights : Tensor()};
+    const Tensor output = linear(heads.output, W_o.weight, W_o.bias, residual);
+    if (record_ != nullptr) {
+        const AttentionRecord all{record_->in_graph, q, k, v, heads.weights, heads.output, output};
+        *record_ = record_->in_graph ? all : all.detached();
+    }
+    return {output, need_weights ? heads.weights : Tensor()};
 }
 
 void MultiHeadAttention::use_gates(HeadGates* gates) {

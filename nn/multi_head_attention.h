@@ -1,6 +1,8 @@
 // Multi-head attention, one big matrix per projection (Vaswani et al. 2017).
 #pragma once
 
+#include <array>
+#include <functional>
 #include <string>
 
 #include "autograd/ops/attention.h"
@@ -9,6 +11,12 @@
 
 namespace headscope::nn {
 
+/// An attention of one's own: takes and returns what headscope::attention() does, with weights when
+/// options.need_weights and gradients to q, k and v. options.kind is softmax; options.alibi it must honour or refuse.
+/// PerHeadAttention calls it for each head with num_heads = 1. It is shared by all layers.
+using AttentionFunction =
+    std::function<AttentionResult(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options)>;
+
 struct AttentionModuleOptions {
     std::int64_t head_dim = 0;  ///< d_k = d_v; 0 means d_model / num_heads, which must then divide
     bool bias = true;           ///< biases of W_q, W_k, W_v, W_o
@@ -16,8 +24,9 @@ struct AttentionModuleOptions {
     std::string name = "attn";  ///< path of the module: names its dropout stream
     bool fused = true;          ///< false: the unfused twin, for tests
     AttentionKind kind = AttentionKind::softmax;
-    bool rotary = false;  ///< turn q and k of every head by their positions; needs an even head_dim
-    bool alibi = false;   ///< softmax only
+    bool rotary = false;            ///< turn q and k of every head by their positions; needs an even head_dim
+    bool alibi = false;             ///< softmax only
+    AttentionFunction custom = {};  ///< when set, called in place of the built-in kinds
 };
 
 /// The width of a head: `head_dim`, or d_model / num_heads when that is 0. Throws Error naming `module` when a size is
@@ -25,12 +34,23 @@ struct AttentionModuleOptions {
 std::int64_t resolve_head_dim(const char* module, std::int64_t d_model, std::int64_t num_heads, std::int64_t head_dim);
 /// Throws Error naming `module` when the options cannot be had together.
 void check_attention_options(const char* module, const AttentionModuleOptions& options, std::int64_t head_dim);
+/// The attention that `module_options` chooses, on what the heads project. Throws Error when a custom one returns
+/// something of another shape than promised.
+AttentionResult attend(const AttentionModuleOptions& module_options, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const AttentionOptions& options);
 
-/// What a forward pass leaves for whoever watches; all outside the graph.
+/// What a forward pass leaves for whoever watches.
 struct AttentionRecord {
+    /// Set by the watcher: leave the tensors in their place in the graph, so that hooks can be registered on them. Else
+    /// they are outside.
+    bool in_graph = false;
     Tensor q, k, v;   ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]; q and k after rotation
     Tensor weights;   ///< [B, H, Tq, Tk], before dropout
     Tensor head_out;  ///< [B, Tq, H*d_v], before W_o (after the gates, where there are any)
+    Tensor output;    ///< [B, Tq, d_model]: what forward returns, the residual included
+
+    /// The same values outside the graph.
+    AttentionRecord detached() const;
 };
 
 /// Children W_q, W_k, W_v [H*d_k, d_model] and W_o [d_model, H*d_k]. Head h owns rows [h*d_k, (h+1)*d_k) of W_q, W_k,
@@ -41,14 +61,15 @@ public:
     /// or alibi another kind than softmax.
     MultiHeadAttention(std::int64_t d_model, std::int64_t num_heads, const AttentionModuleOptions& options = {});
 
-    /// query [B, Tq, d_model]; key, value [B, Tk, d_model].
-    /// Returns output [B, Tq, d_model] and attention_weights [B, H, Tq, Tk].
+    /// query [B, Tq, d_model]; key, value [B, Tk, d_model]. One tensor given as all three is projected in one pass.
+    /// Returns output [B, Tq, d_model] (plus `residual`, of that shape, where defined) and attention_weights
+    /// [B, H, Tq, Tk].
     struct Result {
         Tensor output;
         Tensor attention_weights;  ///< undefined when forward was told not to need them
     };
     Result forward(const Tensor& query, const Tensor& key, const Tensor& value, const Mask& mask = Mask::none(),
-                   bool need_weights = true);
+                   bool need_weights = true, const Tensor& residual = {});
 
     /// From the next forward on, fill *record (or nothing, when null). The record must outlive its use.
     void watch(AttentionRecord* record) { record_ = record; }
@@ -56,6 +77,8 @@ public:
     /// no parameters of this module, so names and checkpoints stay as they are; they must outlive their use.
     /// Throws Error when there are not num_heads of them.
     void use_gates(HeadGates* gates);
+    /// Those in use, or null.
+    const HeadGates* gates() const { return gates_; }
 
     std::int64_t d_model() const { return d_model_; }
     std::int64_t num_heads() const { return num_heads_; }
@@ -65,6 +88,9 @@ public:
     Linear W_q, W_k, W_v, W_o;
 
 private:
+    /// q [B, Tq, H*d_k], k and v [B, Tk, H*d_k].
+    std::array<Tensor, 3> project(const Tensor& query, const Tensor& key, const Tensor& value) const;
+
     std::int64_t d_model_, num_heads_, head_dim_;
     AttentionModuleOptions options_;
     AttentionRecord* record_ = nullptr;

@@ -10,11 +10,14 @@
 namespace headscope::nn {
 namespace {
 
-/// What `mask` says about one head.
-Mask mask_of_head(const Mask& mask, std::int64_t head) {
+/// What `mask` says about one of `heads` heads.
+Mask mask_of_head(const Mask& mask, std::int64_t head, std::int64_t heads) {
     const Tensor& all = mask.tensor();
     if (!all.defined() || all.size(1) == 1) return mask;
-    const std::int64_t batch = all.size(0), heads = all.size(1), queries = all.size(2), keys = all.size(3);
+    if (all.size(1) != heads)
+        throw Error("PerHeadAttention: the mask must be for one head or all; the mask is " + all.shape().str() +
+                    ", num_heads is " + std::to_string(heads));
+    const std::int64_t batch = all.size(0), queries = all.size(2), keys = all.size(3);
     Tensor own = Tensor::empty({batch, 1, queries, keys}, DType::boolean);
     const auto bytes = static_cast<std::size_t>(queries * keys);
     for (std::int64_t b = 0; b < batch; ++b)
@@ -48,14 +51,14 @@ void for_each_projection(const PerHeadAttention& small, const MultiHeadAttention
 }  // namespace
 
 PerHeadAttention::PerHeadAttention(std::int64_t d_model, std::int64_t num_heads, const AttentionModuleOptions& options)
-    : W_o(num_heads * resolve_head_dim("PerHeadAttention", d_model, num_heads, options.head_dim), d_model,
-          options.bias),
+    : W_o(deferred<Linear>(num_heads * resolve_head_dim("PerHeadAttention", d_model, num_heads, options.head_dim),
+                           d_model, options.bias)),
       d_model_(d_model),
       head_dim_(W_o.weight.size(1) / num_heads),
       options_(options) {
     check_attention_options("PerHeadAttention", options, head_dim_);
     for (std::int64_t h = 0; h < num_heads; ++h) {
-        const auto small = [&] { return Linear(d_model, head_dim_, options.bias); };
+        const auto small = [&] { return deferred<Linear>(d_model, head_dim_, options.bias); };
         heads.push_back(std::unique_ptr<Head>(new Head{small(), small(), small()}));
         const std::string path = "heads." + std::to_string(h) + ".";
         register_module(path + "W_q", heads.back()->W_q);
@@ -63,7 +66,7 @@ PerHeadAttention::PerHeadAttention(std::int64_t d_model, std::int64_t num_heads,
         register_module(path + "W_v", heads.back()->W_v);
     }
     register_module("W_o", W_o);
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 MultiHeadAttention::Result PerHeadAttention::forward(const Tensor& query, const Tensor& key, const Tensor& value,
@@ -80,7 +83,7 @@ MultiHeadAttention::Result PerHeadAttention::forward(const Tensor& query, const 
             k = rotary(k, 1);
         }
         AttentionOptions options;
-        options.mask = mask_of_head(mask, h);
+        options.mask = mask_of_head(mask, h, count);
         options.need_weights = need_weights;
         options.kind = options_.kind;
         options.alibi = options_.alibi;
@@ -92,8 +95,7 @@ MultiHeadAttention::Result PerHeadAttention::forward(const Tensor& query, const 
             options.dropout = options_.dropout;
             options.random = &*random;
         }
-        const AttentionResult result =
-            options_.fused ? attention(q, k, v, options) : attention_unfused(q, k, v, options);
+        const AttentionResult result = attend(options_, q, k, v, options);
         outputs.push_back(result.output);   // [B, Tq, d_k]
         weights.push_back(result.weights);  // [B, 1, Tq, Tk]
     }

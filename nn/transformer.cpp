@@ -33,20 +33,39 @@ Tensor sines(std::int64_t length, std::int64_t d, DType dtype) {
     return table.to(dtype);
 }
 
+std::unique_ptr<PositionScheme> build_custom_position(const TransformerOptions& options) {
+    const CustomPosition& custom = options.custom_position;
+    std::unique_ptr<PositionScheme> scheme;
+    if (custom.build) scheme = custom.build(options.max_len, options.block.d_model);
+    if (!scheme) throw Error("Transformer: position is custom, but custom_position.build gives none");
+    std::int64_t count = 0;
+    for (const NamedTensor& parameter : scheme->named_parameters()) count += parameter.tensor.numel();
+    if (count != custom.parameters)
+        throw Error("Transformer: custom_position.parameters is " + std::to_string(custom.parameters) +
+                    ", but what it builds has " + std::to_string(count));
+    return scheme;
+}
+
 }  // namespace
 
 Transformer::Transformer(const TransformerOptions& options)
-    : embedding(options.vocab_size, options.block.d_model),
+    : embedding(deferred<Embedding>(options.vocab_size, options.block.d_model)),
       options_(options),
       dropout_(options.block.dropout, "embedding") {
     const std::int64_t d_model = options.block.d_model;
     register_module("embedding", embedding);
     if (options.position == PositionEncoding::learned) {
+        const DeferInit defer;
         position = std::make_unique<Embedding>(options.max_len, d_model);
         register_module("position", *position);
     }
+    if (options.position == PositionEncoding::custom) {
+        custom_position = build_custom_position(options);
+        register_module("position", *custom_position);
+    }
     register_module("dropout", dropout_);
     for (std::int64_t layer = 0; layer < options.num_layers; ++layer) {
+        const DeferInit defer;
         BlockOptions block = options.block;
         block.name = "blocks." + std::to_string(layer);
         block.rotary = options.position == PositionEncoding::rotary;
@@ -59,10 +78,11 @@ Transformer::Transformer(const TransformerOptions& options)
         register_module("norm", *norm);
     }
     if (!options.tie_embeddings) {
+        const DeferInit defer;
         head = std::make_unique<Linear>(d_model, options.vocab_size, false);
         register_module("head", *head);
     }
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 Tensor Transformer::embed(const Tensor& tokens) {
@@ -77,6 +97,12 @@ Tensor Transformer::embed(const Tensor& tokens) {
         if (!sines_.defined() || sines_.size(0) != length || sines_.dtype() != x.dtype())
             sines_ = sines(length, d_model, x.dtype());
         x = x + sines_;
+    } else if (custom_position) {
+        const Tensor placed = custom_position->add_to(x);
+        if (placed.shape() != x.shape())
+            throw Error("Transformer: custom positions must keep the shape; the embedding is " + x.shape().str() +
+                        ", add_to() returned " + placed.shape().str());
+        x = placed;
     }
     return dropout_.forward(x);
 }
@@ -106,6 +132,7 @@ std::int64_t count_parameters(const TransformerOptions& options) {
     }
     std::int64_t count = options.vocab_size * d + options.num_layers * per_block;
     if (options.position == PositionEncoding::learned) count += options.max_len * d;
+    if (options.position == PositionEncoding::custom) count += options.custom_position.parameters;
     if (block.norm == NormPlacement::pre) count += norm;
     if (!options.tie_embeddings) count += options.vocab_size * d;
     return count;

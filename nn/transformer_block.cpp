@@ -13,6 +13,7 @@ AttentionModuleOptions attention_options(const BlockOptions& options) {
     attention.dropout = options.dropout;
     attention.name = options.name + ".attn";
     attention.kind = options.attention;
+    attention.custom = options.custom_attention;
     attention.rotary = options.rotary;
     attention.alibi = options.alibi;
     return attention;
@@ -21,7 +22,7 @@ AttentionModuleOptions attention_options(const BlockOptions& options) {
 }  // namespace
 
 TransformerBlock::TransformerBlock(const BlockOptions& options)
-    : attn(options.d_model, options.num_heads, attention_options(options)),
+    : attn(deferred<MultiHeadAttention>(options.d_model, options.num_heads, attention_options(options))),
       norm_(options.norm),
       attn_dropout_(options.dropout, options.name + ".attn_dropout"),
       ffn_dropout_(options.dropout, options.name + ".ffn_dropout") {
@@ -37,30 +38,36 @@ TransformerBlock::TransformerBlock(const BlockOptions& options)
             norm2 = std::make_unique<LayerNorm>(options.d_model);
             register_module("norm2", *norm2);
         }
+        const DeferInit defer;
         ffn = std::make_unique<FeedForward>(options.d_model, options.d_ff, options.activation, options.bias);
         register_module("ffn", *ffn);
         register_module("ffn_dropout", ffn_dropout_);
     }
-    initialize(*this, {.scheme = InitScheme::pytorch});
+    initialize_new(*this);
 }
 
 Tensor TransformerBlock::forward(const Tensor& x, const Mask& mask) {
-    const auto attend = [&](const Tensor& y) {
-        return attn_dropout_.forward(attn.forward(y, y, y, mask, false).output);
+    // base + branch(y), where each branch ends in dropout; without it, its last product adds the base itself.
+    const auto attend = [&](const Tensor& base, const Tensor& y) {
+        if (!attn_dropout_.is_active()) return attn.forward(y, y, y, mask, false, base).output;
+        return base + attn_dropout_.forward(attn.forward(y, y, y, mask, false).output);
     };
-    const auto feed = [&](const Tensor& y) { return ffn_dropout_.forward(ffn->forward(y)); };
+    const auto feed = [&](const Tensor& base, const Tensor& y) {
+        if (!ffn_dropout_.is_active()) return ffn->forward(y, base);
+        return base + ffn_dropout_.forward(ffn->forward(y));
+    };
     switch (norm_) {
         case NormPlacement::none: {
-            const Tensor y = x + attend(x);
-            return ffn ? y + feed(y) : y;
+            const Tensor y = attend(x, x);
+            return ffn ? feed(y, y) : y;
         }
         case NormPlacement::pre: {
-            const Tensor y = x + attend(norm1->forward(x));
-            return ffn ? y + feed(norm2->forward(y)) : y;
+            const Tensor y = attend(x, norm1->forward(x));
+            return ffn ? feed(y, norm2->forward(y)) : y;
         }
         case NormPlacement::post: {
-            const Tensor y = norm1->forward(x + attend(x));
-            return ffn ? norm2->forward(y + feed(y)) : y;
+            const Tensor y = norm1->forward(attend(x, x));
+            return ffn ? norm2->forward(feed(y, y)) : y;
         }
     }
     throw Error("TransformerBlock: no such norm placement");

@@ -23,9 +23,10 @@ struct BlockOptions {
     bool attention_bias = true;  ///< of W_q, W_k, W_v, W_o
     double dropout = 0;          ///< on the weights and on each branch's output
     AttentionKind attention = AttentionKind::softmax;
-    bool rotary = false;         ///< positions by turning q and k
-    bool alibi = false;          ///< positions by what is added to the scores
-    std::string name = "block";  ///< path of the block: names its dropout streams
+    AttentionFunction custom_attention = {};  ///< when set, called in place of the built-in kinds
+    bool rotary = false;                      ///< positions by turning q and k
+    bool alibi = false;                       ///< positions by what is added to the scores
+    std::string name = "block";               ///< path of the block: names its dropout streams
 };
 
 /// pre:  x += attn(norm1(x)); x += ffn(norm2(x)).   post: x = norm1(x + attn(x)); x = norm2(x + ffn(x)).

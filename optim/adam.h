@@ -13,12 +13,15 @@ struct AdamOptions {
 
 /// torch.optim.Adam and AdamW of 1.13 (Kingma and Ba 2015; Loshchilov and Hutter 2019):
 /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-/// p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). State "exp_avg", "exp_avg_sq", "step".
+/// p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). The gradient's scale, clipping's factor, is taken
+/// in the same pass. State "exp_avg", "exp_avg_sq", "step".
 class Adam : public Optimizer {
 public:
     /// Throws Error when a beta is outside [0, 1) or eps is negative.
     explicit Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
-    void step() override;
+
+protected:
+    void update(double gradient_scale) override;
 
 private:
     struct Memory {

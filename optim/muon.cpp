@@ -99,7 +99,7 @@ Muon::Muon(std::vector<ParameterGroup> groups, const MuonOptions& options)
     share_state(*elsewhere_);
 }
 
-void Muon::step() {
+void Muon::update(double gradient_scale) {
     std::size_t number = 0;
     for (const ParameterGroup& group : groups_) {
         for (const NamedTensor& named : group.parameters) {
@@ -115,8 +115,9 @@ void Muon::step() {
                 using T = decltype(zero);
                 const std::int64_t n = parameter.numel();
                 const T momentum = static_cast<T>(momentum_);
-                combine(n, momentum, buffer.data<T>(), T{1}, gradient.data<T>(), buffer.data<T>());
-                combine(n, T{1}, gradient.data<T>(), momentum, buffer.data<T>(), update.data<T>());
+                const T scale = static_cast<T>(gradient_scale);
+                combine(n, momentum, buffer.data<T>(), scale, gradient.data<T>(), buffer.data<T>());
+                combine(n, scale, gradient.data<T>(), momentum, buffer.data<T>(), update.data<T>());
                 const Tensor direction = orthogonalise(update);
                 combine(n, static_cast<T>(1 - group.lr * group.weight_decay), parameter.data<T>(),
                         static_cast<T>(-group.lr * shape_scale), direction.data<T>(), parameter.data<T>());
@@ -128,7 +129,7 @@ void Muon::step() {
         elsewhere_->groups()[i].lr = groups_[i].lr;
         elsewhere_->groups()[i].weight_decay = groups_[i].weight_decay;
     }
-    elsewhere_->step();
+    elsewhere_->step(gradient_scale);
 }
 
 }  // namespace headscope::optim

@@ -25,10 +25,11 @@ class Muon : public Optimizer {
 public:
     /// Throws Error when momentum is outside [0, 1), or as Adam does.
     explicit Muon(std::vector<ParameterGroup> groups, const MuonOptions& options = {});
-    void step() override;
-
     /// Is the parameter one that Muon itself updates?
     static bool is_block_matrix(const NamedTensor& parameter);
+
+protected:
+    void update(double gradient_scale) override;
 
 private:
     double momentum_;

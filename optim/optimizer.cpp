@@ -1,5 +1,7 @@
 #include "optim/optimizer.h"
 
+#include <cmath>
+#include <numeric>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,9 +19,17 @@ void append(std::string& message, const char* title, const std::vector<std::stri
     for (std::size_t i = 0; i < names.size(); ++i) message += (i == 0 ? "" : ", ") + names[i];
 }
 
+std::vector<Tensor> all_parameters(const std::vector<ParameterGroup>& groups) {
+    std::vector<Tensor> all;
+    for (const ParameterGroup& group : groups)
+        for (const NamedTensor& parameter : group.parameters) all.push_back(parameter.tensor);
+    return all;
+}
+
 }  // namespace
 
-Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
+Optimizer::Optimizer(std::vector<ParameterGroup> groups)
+    : groups_(std::move(groups)), pieces_(all_parameters(groups_)), squares_(pieces_.size()) {
     std::set<std::string> names;
     for (const ParameterGroup& group : groups_) {
         for (const NamedTensor& parameter : group.parameters) {
@@ -28,14 +38,24 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(gro
                             std::string(name_of(parameter.tensor.dtype())) + "; it must be float32 or float64");
             if (!names.insert(parameter.name).second)
                 throw Error("optimizer: parameter " + parameter.name + " is given twice");
+            parameters_.push_back({parameter.tensor, static_cast<std::size_t>(&group - groups_.data())});
         }
     }
     if (names.empty()) throw Error("optimizer: there is no parameter to optimize");
 }
 
-void Optimizer::zero_grad() {
-    for (ParameterGroup& group : groups_) {
-        for (NamedTensor& parameter : group.parameters) parameter.tensor.zero_grad();
+double Optimizer::grad_norm() {
+    pieces_.for_each([&](std::size_t i) {
+        const Tensor& gradient = parameters_[pieces_[i].tensor].tensor.grad();
+        squares_[i] = gradient.defined() ? sum_of_squares(gradient, pieces_[i].begin, pieces_[i].end) : 0;
+    });
+    return std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
+}
+
+void Optimizer::zero_grad(bool set_to_none) {
+    for (Parameter& parameter : parameters_) {
+        if (set_to_none) parameter.tensor.set_grad({});
+        else parameter.tensor.zero_grad();
     }
 }
 

@@ -1,12 +1,13 @@
 // What all optimizers share: parameter groups, and state by parameter name.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "autograd/tensor.h"
+#include "optim/pieces.h"
 
 namespace headscope::optim {
 
@@ -28,10 +29,18 @@ public:
     Optimizer(const Optimizer&) = delete;
     Optimizer& operator=(const Optimizer&) = delete;
 
-    /// One update with each group's lr. A parameter without a gradient is left alone.
-    virtual void step() = 0;
+    /// One update with each group's lr. A parameter without a gradient is left alone. The update is that of gradients
+    /// which were multiplied by `gradient_scale` before, without a pass of its own over them; the gradients themselves
+    /// stay. For clipping: step(clip_scale(grad_norm(), max_norm)).
+    void step(double gradient_scale = 1) { update(gradient_scale); }
+    /// Euclidean norm of all gradients together, summed in f64 in fixed pieces; a parameter without one counts 0.
+    double grad_norm();
 
-    void zero_grad();
+    /// Drops every gradient (torch's set_to_none): the first that backward() brings is then taken over as it is, where
+    /// a gradient of zeros would be filled first and added to after. A parameter that the next backward() does not
+    /// reach has no gradient, and step() leaves it alone. With set_to_none = false, fills the gradients that are there
+    /// with zeros; their storage stays.
+    void zero_grad(bool set_to_none = true);
     /// The learning rate of every group, for schedules.
     void set_lr(double lr);
     std::vector<ParameterGroup>& groups() { return groups_; }
@@ -43,6 +52,32 @@ public:
     void load_state(const OptimizerState& state);
 
 protected:
+    /// What step() does; `gradient_scale` is to be rounded to the parameter's dtype.
+    virtual void update(double gradient_scale) = 0;
+
+    /// Calls body(number) for every parameter that has a gradient; the number counts all, in the order of the groups.
+    template <class Body>
+    void for_each_with_gradient(Body&& body) const {
+        for (std::size_t number = 0; number < parameters_.size(); ++number)
+            if (parameters_[number].tensor.grad().defined()) body(number);
+    }
+    /// Calls body(number, group, parameter, gradient, begin, end), parameter and gradient as pointers to float or
+    /// double, for pieces [begin, end) of every parameter that has a gradient; in parallel.
+    template <class Body>
+    void update_pieces(Body&& body) {
+        pieces_.for_each([&](std::size_t i) {
+            const Piece& piece = pieces_[i];
+            Parameter& parameter = parameters_[piece.tensor];
+            const Tensor& gradient = parameter.tensor.grad();
+            if (!gradient.defined()) return;
+            dispatch_float(gradient.dtype(), "optimizer", [&](auto zero) {
+                using T = decltype(zero);
+                body(piece.tensor, groups_[parameter.group], parameter.tensor.data<T>(), gradient.data<T>(),
+                     piece.begin, piece.end);
+            });
+        });
+    }
+
     /// Registers a zero tensor like `parameter` (same shape and dtype) and returns its handle.
     Tensor add_state(const NamedTensor& parameter, const std::string& name);
     /// Registers a scalar f64 zero.
@@ -53,6 +88,14 @@ protected:
     std::vector<ParameterGroup> groups_;
 
 private:
+    struct Parameter {
+        Tensor tensor;
+        std::size_t group;
+    };
+
+    std::vector<Parameter> parameters_;  // of all groups
+    Pieces pieces_;                      // of parameters_
+    std::vector<double> squares_;        // per piece: scratch of grad_norm()
     OptimizerState state_;
 };
 

@@ -15,7 +15,9 @@ class RmsProp : public Optimizer {
 public:
     /// Throws Error when alpha is outside [0, 1) or eps is negative.
     explicit RmsProp(std::vector<ParameterGroup> groups, const RmsPropOptions& options = {});
-    void step() override;
+
+protected:
+    void update(double gradient_scale) override;
 
 private:
     struct Memory {

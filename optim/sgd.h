@@ -15,7 +15,9 @@ class Sgd : public Optimizer {
 public:
     /// Throws Error when momentum is outside [0, 1), or nesterov is asked for without momentum.
     explicit Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options = {});
-    void step() override;
+
+protected:
+    void update(double gradient_scale) override;
 
 private:
     struct Memory {

@@ -5,11 +5,17 @@
 
 namespace headscope {
 
+enum class Activation { gelu, relu, silu };
+
+/// The function of that name below.
+Tensor activate(const Tensor& x, Activation which);
+
 /// x * Phi(x) with the exact normal distribution function, (1 + erf(x / sqrt 2)) / 2 (Hendrycks and Gimpel 2016).
+/// -inf gives 0, its limit.
 Tensor gelu(const Tensor& x);
 /// max(x, 0); the gradient at 0 is 0, as in PyTorch.
 Tensor relu(const Tensor& x);
-/// x / (1 + exp(-x)).
+/// x / (1 + exp(-x)). -inf gives 0, its limit.
 Tensor silu(const Tensor& x);
 
 }  // namespace headscope

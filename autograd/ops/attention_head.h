@@ -1,12 +1,18 @@
 // One head of one sequence: where its columns begin, and the steps that the forward and the backward kernel share.
+//
+// Weights, and everything of their shape, are computed for queries in strips of 16 rows; each strip is as wide as its
+// last query's reach, rounded up to whole vectors. So under a causal mask nearly half of the work is left out, and no
+// loop over a row has a remainder.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/transpose.h"
 #include "autograd/kernels/vector_math.h"
 #include "autograd/ops/attention_plan.h"
 
@@ -14,6 +20,8 @@ namespace headscope {
 
 template <class T>
 struct AttentionHead {
+    static constexpr std::int64_t strip = 16;
+
     const AttentionPlan& plan;
     std::int64_t b, h;
     const T *q, *k, *v;
@@ -69,59 +77,82 @@ struct AttentionHead {
         q_row = k_row = plan.key_dim;
     }
 
-    /// P [rows, width] of queries [first, first + rows) on keys [0, width), width = reach of the last query. In linear
-    /// attention totals[i] is what row i was divided by; 0 = the query sees nothing.
-    void weights(std::int64_t first, std::int64_t rows, std::int64_t width, T* p, T* totals) const {
-        // S [rows, width] = q [rows, d_k] * k^T [d_k, width]
-        if (plan.kind != AttentionKind::uniform)
-            kernels::gemm_serial<T>(rows, width, plan.key_dim, {q + first * q_row, q_row, 1}, {k, 1, k_row}, p, width,
-                                    false);
-        for (std::int64_t i = 0; i < rows; ++i) {
-            T* const row = p + i * width;
-            switch (plan.kind) {
-                case AttentionKind::softmax: softmax_row(first + i, row, width); break;
-                case AttentionKind::linear: totals[i] = linear_row(first + i, row, width); break;
-                case AttentionKind::uniform: uniform_row(first + i, row, width); break;
-            }
-        }
+    /// Keys that some query of the strip from `first` on may see by causality; `last` is the end of the queries.
+    std::int64_t strip_reach(std::int64_t first, std::int64_t last) const {
+        return plan.reach(std::min(first + strip, last) - 1);
+    }
+    /// Calls body(first query of the strip, its rows, its reach) for the queries [first, last).
+    template <class Body>
+    void for_each_strip(std::int64_t first, std::int64_t last, Body body) const {
+        for (std::int64_t i = first; i < last; i += strip) body(i, std::min(strip, last - i), strip_reach(i, last));
     }
 
-    /// to = from with this block's dropout mask applied; the two may be the same.
+    /// k^T, or v^T, [width, plan.padded_keys()] to `to`.
+    void transpose_keys(T* to) const {
+        kernels::transpose<T>(plan.keys, plan.key_dim, k, k_row, to, plan.padded_keys(), plan.padded_keys());
+    }
+    void transpose_values(T* to) const {
+        kernels::transpose<T>(plan.keys, plan.value_dim, v, value_row(), to, plan.padded_keys(), plan.padded_keys());
+    }
+
+    /// P of queries [first, last), row i - first of `p`, rows plan.padded_keys() apart; each row is written up to its
+    /// strip's padded reach, with zeros at keys that are not seen. In linear attention totals[i - first] is what row i
+    /// was divided by; 0 = the query sees nothing. `keys` is from transpose_keys.
+    void weights(std::int64_t first, std::int64_t last, const T* keys, T* p, T* totals) const {
+        const std::int64_t row = plan.padded_keys();
+        for_each_strip(first, last, [&](std::int64_t query, std::int64_t rows, std::int64_t reach) {
+            const std::int64_t width = plan.padded(reach);
+            T* const scores = p + (query - first) * row;
+            // S [rows, width] = q [rows, d_k] * k^T [d_k, width]
+            if (plan.kind != AttentionKind::uniform)
+                kernels::gemm_serial<T>(rows, width, plan.key_dim, {q + query * q_row, q_row, 1}, {keys, row, 1},
+                                        scores, row, false);
+            for (std::int64_t i = 0; i < rows; ++i) {
+                switch (plan.kind) {
+                    case AttentionKind::softmax: softmax_row(query + i, scores + i * row, width); break;
+                    case AttentionKind::linear:
+                        totals[query - first + i] = linear_row(query + i, scores + i * row, width);
+                        break;
+                    case AttentionKind::uniform: uniform_row(query + i, scores + i * row, width); break;
+                }
+            }
+        });
+    }
+
+    /// to = from with the dropout mask of `rows` queries from `first` on applied, `width` keys of them; the two may be
+    /// the same.
     void apply_dropout(std::int64_t first, std::int64_t rows, std::int64_t width, const T* from, T* to) const {
-        const T keep = static_cast<T>(1 / (1 - plan.dropout));
-        for (std::int64_t i = 0; i < rows; ++i) {
+        thread_local std::vector<T> factors;
+        factors.resize(static_cast<std::size_t>(width));
+        const std::int64_t row = plan.padded_keys();
+        for (std::int64_t i = 0; i < rows; ++i, from += row, to += row) {
             const std::int64_t place = ((b * plan.heads + h) * plan.queries + first + i) * plan.keys;
+            plan.random.keep(static_cast<std::uint64_t>(place), width, plan.dropout,
+                             static_cast<T>(1 / (1 - plan.dropout)), factors.data());
             for (std::int64_t j = 0; j < width; ++j) {
-                const bool kept = plan.random.uniform(static_cast<std::uint64_t>(place + j)) >= plan.dropout;
-                to[i * width + j] = kept ? from[i * width + j] * keep : T{};
+                const T factor_here = factors[static_cast<std::size_t>(j)];
+                to[j] = factor_here != 0 ? from[j] * factor_here : T{};
             }
         }
     }
 
 private:
+    // In the rows below, [0, width) is in memory and [0, reach) may be seen by causality.
+
     void softmax_row(std::int64_t query, T* row, std::int64_t width) const {
+        constexpr T hidden = -std::numeric_limits<T>::infinity();
         const std::int64_t reach = plan.reach(query);
-        const T scale = factor, fall = slope;  // copies, which no write to the row can change
-        for (std::int64_t j = 0; j < reach; ++j) row[j] *= scale;
-        if (plan.alibi)
-            for (std::int64_t j = 0; j < reach; ++j) row[j] -= fall * static_cast<T>(std::abs(query - j));
-        std::int64_t visible = reach;
-        if (const std::uint8_t* seen = allowed(query)) {
-            for (std::int64_t j = 0; j < reach; ++j) {
-                if (seen[j] != 0) continue;
-                row[j] = -std::numeric_limits<T>::infinity();
-                --visible;
-            }
+        T scale = factor;
+        if (plan.alibi) {
+            const T fall = slope;  // a copy, which no write to the row can change
+            for (std::int64_t j = 0; j < reach; ++j)
+                row[j] = row[j] * scale - fall * static_cast<T>(std::abs(query - j));
+            scale = 1;
         }
-        if (visible == 0) {
-            std::fill_n(row, width, T{});
-            return;
-        }
-        const T largest = kernels::row_max(row, reach);
-        for (std::int64_t j = 0; j < reach; ++j) row[j] = kernels::fast_exp(row[j] - largest);
-        const T inverse = 1 / kernels::row_sum(row, reach);
-        for (std::int64_t j = 0; j < reach; ++j) row[j] *= inverse;
-        std::fill(row + reach, row + width, T{});
+        if (const std::uint8_t* seen = allowed(query))
+            for (std::int64_t j = 0; j < reach; ++j) row[j] = seen[j] != 0 ? row[j] : hidden;
+        std::fill(row + reach, row + width, hidden);
+        kernels::softmax_row(row, width, scale);  // a row in which nothing is seen becomes 0
     }
 
     T linear_row(std::int64_t query, T* row, std::int64_t width) const {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
-#include <vector>
 
 #include "autograd/graph.h"
 #include "autograd/kernels/vector_math.h"
@@ -63,16 +63,18 @@ std::int64_t check(const Tensor& logits, const Tensor& targets) {
     return scored;
 }
 
-/// sum over i of exp(x[i] - most). Blocks of a fixed size, so that the exponentials need no row of memory.
+/// sum over i of exp(x[i] - most); blocks of a fixed size are added in f64.
 template <class T>
 double sum_exp(const T* x, std::int64_t n, T most) {
     constexpr std::int64_t block = 512;
-    T values[block];
     double total = 0;
     for (std::int64_t begin = 0; begin < n; begin += block) {
-        const std::int64_t count = std::min(block, n - begin);
-        for (std::int64_t i = 0; i < count; ++i) values[i] = kernels::fast_exp(x[begin + i] - most);
-        total += static_cast<double>(kernels::row_sum(values, count));
+        const T* const from = x + begin;
+        total += static_cast<double>(kernels::row_sum_of<T>(std::min(block, n - begin), [=](std::int64_t i,
+                                                                                            std::int64_t left) {
+            // What does not exist is -inf, whose exponential adds nothing.
+            return kernels::fast_exp(kernels::load_first(from + i, left, -std::numeric_limits<T>::infinity()) - most);
+        }));
     }
     return total;
 }
@@ -85,17 +87,23 @@ constexpr std::int64_t statistics_per_row = 2;
 template <class T>
 void forward_rows(const T* logits, const std::int64_t* targets, double* statistics, double* losses, Sizes sizes) {
     parallel_for(sizes.rows, sizes.grain, [=](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) {
-            losses[row] = 0;
-            if (targets[row] == ignored) continue;
-            const T* x = logits + row * sizes.classes;
-            const T most = kernels::row_max(x, sizes.classes);
-            const double total = sum_exp(x, sizes.classes, most);
-            statistics[row * statistics_per_row] = static_cast<double>(most);
-            statistics[row * statistics_per_row + 1] = total;
+        // Step by step for all rows of the chunk, because within a row each step waits for the one before.
+        const auto each_scored = [=](auto step) {
+            for (std::int64_t row = begin; row < end; ++row)
+                if (targets[row] != ignored)
+                    step(row, logits + row * sizes.classes, statistics + row * statistics_per_row);
+        };
+        std::fill(losses + begin, losses + end, 0.0);
+        each_scored([=](std::int64_t, const T* x, double* of_row) {
+            of_row[0] = static_cast<double>(kernels::row_max(x, sizes.classes));
+        });
+        each_scored([=](std::int64_t, const T* x, double* of_row) {
+            of_row[1] = sum_exp(x, sizes.classes, static_cast<T>(of_row[0]));
+        });
+        each_scored([=](std::int64_t row, const T* x, const double* of_row) {
             // logsumexp - x[target] = log(sum) - (x[target] - m)
-            losses[row] = std::log(total) - (static_cast<double>(x[targets[row]]) - static_cast<double>(most));
-        }
+            losses[row] = std::log(of_row[1]) - (static_cast<double>(x[targets[row]]) - of_row[0]);
+        });
     });
 }
 
@@ -113,7 +121,10 @@ void backward_rows(const T* logits, const std::int64_t* targets, const double* s
             }
             const T most = static_cast<T>(statistics[row * statistics_per_row]);
             const T weight = static_cast<T>(factor / statistics[row * statistics_per_row + 1]);
-            for (std::int64_t i = 0; i < sizes.classes; ++i) d[i] = kernels::fast_exp(x[i] - most) * weight;
+            kernels::each_vector<T>(sizes.classes, [=](std::int64_t i, std::int64_t left) {
+                kernels::store_first(d + i, left,
+                                     kernels::fast_exp(kernels::load_first(x + i, left, most) - most) * weight);
+            });
             d[targets[row]] -= static_cast<T>(factor);
         }
     });

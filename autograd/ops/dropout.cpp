@@ -3,12 +3,13 @@
 #include <string>
 
 #include "autograd/graph.h"
+#include "autograd/kernels/partial_vector.h"
 #include "autograd/parallel.h"
 
 namespace headscope {
 namespace {
 
-constexpr std::int64_t grain = 4096;  // elements worth a thread; a random number costs more than a sum
+constexpr std::int64_t grain = 8192;  // elements worth a thread
 
 Tensor apply(const Tensor& x, double p, const RandomStream& random) {
     Tensor y = Tensor::empty(x.shape(), x.dtype());
@@ -18,8 +19,12 @@ Tensor apply(const Tensor& x, double p, const RandomStream& random) {
         T* const to = y.data<T>();
         const T keep = static_cast<T>(1 - p);
         parallel_for(x.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i)
-                to[i] = random.uniform(static_cast<std::uint64_t>(i)) >= p ? from[i] / keep : T{0};
+            random.keep(static_cast<std::uint64_t>(begin), end - begin, p, T{1}, to + begin);
+            kernels::each_vector<T>(end - begin, [=](std::int64_t i, std::int64_t left) {
+                const auto kept = kernels::load_first(to + begin + i, left, T{0}) != T{0};
+                const auto value = kernels::load_first(from + begin + i, left, T{0}) / keep;
+                kernels::store_first(to + begin + i, left, kept ? value : decltype(value){});
+            });
         });
     });
     return y;

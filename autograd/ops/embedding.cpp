@@ -1,19 +1,20 @@
 #include "autograd/ops/embedding.h"
 
 #include <algorithm>
-#include <array>
+#include <cstring>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "autograd/graph.h"
+#include "autograd/kernels/simd.h"
 #include "autograd/parallel.h"
 
 namespace headscope {
 namespace {
 
-constexpr std::int64_t grain = 16384;        // elements worth a thread
-constexpr std::int64_t block_columns = 512;  // added at a time, in f64
+constexpr std::int64_t grain = 16384;  // elements worth a thread
 
 // "[1, 3]": where the flat index `place` is in a tensor of this shape.
 std::string place_text(const Shape& shape, std::int64_t place) {
@@ -40,6 +41,30 @@ void check(const Tensor& weight, const Tensor& tokens) {
                     "); tokens are " + tokens.shape().str() + ", the weight is " + weight.shape().str());
 }
 
+/// result[j] = sum over `places` of grad[place * width + j] for j < columns, in f64 and in the order of the places.
+/// `vectors` > 0: columns = vectors * lanes, and the sums stay in registers. 0: any number of columns below `lanes`.
+template <int vectors, class T>
+void add_columns(const T* grad, std::int64_t width, std::span<const std::int64_t> places, std::int64_t columns,
+                 T* result) {
+    constexpr std::int64_t lanes = kernels::Simd<double>::lanes;
+    using Wide = kernels::Simd<double>::Vector;
+    using Narrow __attribute__((vector_size(lanes * sizeof(T)))) = T;
+    constexpr int count = vectors > 0 ? vectors : 1;
+    const std::size_t bytes = vectors > 0 ? sizeof(Narrow) : static_cast<std::size_t>(columns) * sizeof(T);
+    Wide sums[count] = {};
+    for (const std::int64_t place : places) {
+        for (int v = 0; v < count; ++v) {
+            Narrow part{};
+            std::memcpy(&part, grad + place * width + v * lanes, bytes);
+            sums[v] += __builtin_convertvector(part, Wide);
+        }
+    }
+    for (int v = 0; v < count; ++v) {
+        const Narrow part = __builtin_convertvector(sums[v], Narrow);
+        std::memcpy(result + v * lanes, &part, bytes);
+    }
+}
+
 // dL/dweight [V, d] from dL/dresult [N, d]. Each row of the result has one owner, which adds the gradients of the
 // places that used it, in their order: so no two threads meet, and the sum is the same for any number of them.
 template <class T>
@@ -58,20 +83,18 @@ void add_rows(const T* grad, const Tensor& tokens, std::int64_t rows, std::int64
     }
     const std::int64_t work_per_row = std::max<std::int64_t>(1, (places / std::max<std::int64_t>(1, rows) + 1) * width);
     parallel_for(rows, std::max<std::int64_t>(1, grain / work_per_row), [&](std::int64_t begin, std::int64_t end) {
-        std::array<double, block_columns> sums;
         for (std::int64_t row = begin; row < end; ++row) {
-            for (std::int64_t column = 0; column < width; column += block_columns) {
-                const std::int64_t columns = std::min(block_columns, width - column);
-                std::fill_n(sums.begin(), columns, 0.0);
-                const auto token = static_cast<std::size_t>(row);
-                for (std::int64_t i = first[token]; i < first[token + 1]; ++i) {
-                    const T* const source = grad + order[static_cast<std::size_t>(i)] * width + column;
-                    for (std::int64_t j = 0; j < columns; ++j)
-                        sums[static_cast<std::size_t>(j)] += static_cast<double>(source[j]);
-                }
-                for (std::int64_t j = 0; j < columns; ++j)
-                    result[row * width + column + j] = static_cast<T>(sums[static_cast<std::size_t>(j)]);
-            }
+            const auto token = static_cast<std::size_t>(row);
+            const std::span<const std::int64_t> own(order.data() + first[token], order.data() + first[token + 1]);
+            constexpr std::int64_t lanes = kernels::Simd<double>::lanes;
+            constexpr int vectors = 4;
+            T* const to = result + row * width;
+            std::int64_t column = 0;
+            for (; column + vectors * lanes <= width; column += vectors * lanes)
+                add_columns<vectors>(grad + column, width, own, vectors * lanes, to + column);
+            for (; column + lanes <= width; column += lanes)
+                add_columns<1>(grad + column, width, own, lanes, to + column);
+            if (column < width) add_columns<0>(grad + column, width, own, width - column, to + column);
         }
     });
 }

@@ -1,15 +1,16 @@
 #include "autograd/ops/layer_norm.h"
 
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "autograd/graph.h"
 #include "autograd/kernels/vector_math.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/norm_rows.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/parallel.h"
 
@@ -30,53 +31,65 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps
     if (!(eps >= 0)) throw Error("layer_norm: eps must not be negative; it is " + std::to_string(eps));
 }
 
-/// Rows of one chunk. At most 64 chunks, because each costs the backward a row of partial sums.
-std::int64_t grain_of(std::int64_t rows, std::int64_t size) {
-    return std::max({std::int64_t{1}, (1 << 13) / size, (rows + 63) / 64});
-}
-
 template <class T>
-void forward_rows(const T* x, const T* weight, const T* bias, T* y, T* means, T* rstds, std::int64_t begin,
-                  std::int64_t end, std::int64_t size, double eps) {
+void forward_block(const T* x, const T* weight, const T* bias, T* y, T* means, T* rstds, std::int64_t first,
+                   std::int64_t last, std::int64_t size, double eps) {
+    using kernels::load_first;
+    using kernels::store_first;
     const T count = static_cast<T>(size);
-    for (std::int64_t row = begin; row < end; ++row) {
-        const T* in = x + row * size;
-        T* out = y + row * size;
-        // Two passes: the mean first, then the squares of what is left, so that a large mean costs no digits.
-        const T mean = kernels::row_sum(in, size) / count;
-        for (std::int64_t i = 0; i < size; ++i) out[i] = in[i] - mean;
-        const T rstd = T{1} / std::sqrt(kernels::row_dot(out, out, size) / count + static_cast<T>(eps));
-        for (std::int64_t i = 0; i < size; ++i) out[i] = out[i] * rstd * weight[i] + bias[i];
-        means[row] = mean;
-        rstds[row] = rstd;
+    // Two passes: the mean first, then the squares of what is left, so that a large mean costs no digits.
+    for (std::int64_t row = first; row < last; ++row) means[row] = kernels::row_sum(x + row * size, size) / count;
+    for (std::int64_t row = first; row < last; ++row) {
+        const T variance = kernels::row_sum_of<T>(size,
+                                                  [in = x + row * size, mean = means[row]](auto i, auto left) {
+                                                      const auto centred = load_first(in + i, left, mean) - mean;
+                                                      return centred * centred;
+                                                  }) /
+                           count;
+        rstds[row] = T{1} / std::sqrt(variance + static_cast<T>(eps));
+    }
+    for (std::int64_t row = first; row < last; ++row) {
+        const T* const in = x + row * size;
+        T* const out = y + row * size;
+        kernels::each_vector<T>(size, [=, mean = means[row], rstd = rstds[row]](auto i, auto left) {
+            const auto normal = (load_first(in + i, left, T{0}) - mean) * rstd;
+            store_first(out + i, left, normal * load_first(weight + i, left, T{0}) + load_first(bias + i, left, T{0}));
+        });
     }
 }
 
-/// dx of the rows, and their part of dweight and dbias, added to `dweight` and `dbias`.
+/// dx of the rows, and their part of dweight and dbias, added to them.
 template <class T>
-void backward_rows(const T* dy, const T* x, const T* weight, const T* means, const T* rstds, T* dx, T* dweight,
-                   T* dbias, std::int64_t begin, std::int64_t end, std::int64_t size) {
-    const T count = static_cast<T>(size);
-    std::vector<T> normal_row(static_cast<std::size_t>(size));
-    T* normal = normal_row.data();  // (x - mean) rstd
-    for (std::int64_t row = begin; row < end; ++row) {
-        const T* in = x + row * size;
-        const T* g = dy + row * size;
-        T* d = dx + row * size;
-        const T mean = means[row];
-        const T rstd = rstds[row];
-        for (std::int64_t i = 0; i < size; ++i) normal[i] = (in[i] - mean) * rstd;
-        // y = normal weight + bias
-        for (std::int64_t i = 0; i < size; ++i) {
-            dweight[i] += g[i] * normal[i];
-            dbias[i] += g[i];
-            d[i] = g[i] * weight[i];
-        }
-        // normal = (x - mean) rstd, where mean and rstd depend on every x of the row. With d = dL/dnormal:
-        // dx = rstd (d - mean(d) - normal mean(d normal))
-        const T mean_d = kernels::row_sum(d, size) / count;
-        const T mean_dn = kernels::row_dot(d, normal, size) / count;
-        for (std::int64_t i = 0; i < size; ++i) d[i] = rstd * (d[i] - mean_d - normal[i] * mean_dn);
+void backward_block(const T* dy, const T* x, const T* weight, const T* means, const T* rstds, T* dx, T* dweight,
+                    T* dbias, std::int64_t first, std::int64_t last, std::int64_t size) {
+    using kernels::load_first;
+    using kernels::store_first;
+    // y = normal weight + bias, normal = (x - mean) rstd. With d = dL/dnormal = dy weight:
+    const auto terms = [=](std::int64_t row) {
+        return [=, g = dy + row * size, in = x + row * size, mean = means[row], rstd = rstds[row]](auto i, auto left) {
+            const auto normal = (load_first(in + i, left, mean) - mean) * rstd;
+            const auto gradient = load_first(g + i, left, T{0});
+            return std::array{gradient, normal, gradient * load_first(weight + i, left, T{0})};
+        };
+    };
+    std::array<T, 2> sums[norm_block];  // of d, of d normal
+    for (std::int64_t row = first; row < last; ++row) {
+        sums[row - first] = kernels::row_sums<T, 2>(size, [=, of = terms(row)](auto i, auto left) {
+            const auto [gradient, normal, d] = of(i, left);
+            store_first(dweight + i, left, load_first(dweight + i, left, T{0}) + gradient * normal);
+            store_first(dbias + i, left, load_first(dbias + i, left, T{0}) + gradient);
+            return std::array{d, d * normal};
+        });
+    }
+    // mean and rstd depend on every x of the row, so dx = rstd (d - mean(d) - normal mean(d normal))
+    for (std::int64_t row = first; row < last; ++row) {
+        const T mean_d = sums[row - first][0] / static_cast<T>(size);
+        const T mean_dn = sums[row - first][1] / static_cast<T>(size);
+        T* const out = dx + row * size;
+        kernels::each_vector<T>(size, [=, of = terms(row), rstd = rstds[row]](auto i, auto left) {
+            const auto [gradient, normal, d] = of(i, left);
+            store_first(out + i, left, rstd * (d - mean_d - normal * mean_dn));
+        });
     }
 }
 
@@ -84,33 +97,16 @@ template <class T>
 void layer_norm_backward(Backward& bw) {
     const Tensor& x = bw.saved(0);
     const std::int64_t size = x.size(-1);
-    const std::int64_t rows = x.numel() / size;
-    const std::int64_t grain = grain_of(rows, size);
-    const std::int64_t chunks = (rows + grain - 1) / grain;
     Tensor dx = Tensor::empty(x.shape(), x.dtype());
-    Tensor partial = Tensor::zeros({chunks, 2, size}, x.dtype());
-
     const T* dy = bw.grad().data<T>();
     const T* in = x.data<T>();
     const T* weight = bw.saved(1).data<T>();
     const T* means = bw.saved(2).data<T>();
     const T* rstds = bw.saved(3).data<T>();
     T* out = dx.data<T>();
-    T* sums = partial.data<T>();
-    parallel_for(rows, grain, [=](std::int64_t begin, std::int64_t end) {
-        T* own = sums + begin / grain * 2 * size;
-        backward_rows(dy, in, weight, means, rstds, out, own, own + size, begin, end, size);
+    auto [dweight, dbias] = norm_backward<T, 2>(x, [=](std::int64_t first, std::int64_t last, T* parts) {
+        backward_block(dy, in, weight, means, rstds, out, parts, parts + size, first, last, size);
     });
-
-    Tensor dweight = Tensor::zeros({size}, x.dtype());
-    Tensor dbias = Tensor::zeros({size}, x.dtype());
-    T* dw = dweight.data<T>();
-    T* db = dbias.data<T>();
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-        const T* part = sums + chunk * 2 * size;
-        for (std::int64_t i = 0; i < size; ++i) dw[i] += part[i];
-        for (std::int64_t i = 0; i < size; ++i) db[i] += part[size + i];
-    }
     bw.set(0, std::move(dx));
     bw.set(1, std::move(dweight));
     bw.set(2, std::move(dbias));
@@ -133,8 +129,10 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
         T* out = y.data<T>();
         T* means = mean.data<T>();
         T* rstds = rstd.data<T>();
-        parallel_for(rows, grain_of(rows, size), [=](std::int64_t begin, std::int64_t end) {
-            forward_rows(in, w, b, out, means, rstds, begin, end, size, eps);
+        parallel_for(rows, norm_grain(rows, size), [=](std::int64_t begin, std::int64_t end) {
+            norm_blocks(begin, end, size, [=](std::int64_t first, std::int64_t last) {
+                forward_block(in, w, b, out, means, rstds, first, last, size, eps);
+            });
         });
     });
     return record("layer_norm", {x, weight, bias}, y, {x, weight, mean, rstd}, [](Backward& bw) {

@@ -121,7 +121,7 @@ Tensor reduce(const char* name, const Tensor& x, const Shape& shape, double divi
         else groups.push_back({size, summed});
     }
     auto passes = std::count_if(groups.begin(), groups.end(), [](const Group& group) { return group.summed; });
-    if (passes == 0) return GraphAccess::view(x, shape);
+    if (passes == 0) return GraphAccess::view(x, shape).clone();  // not x's storage, which may be written to later
 
     Tensor current = x;
     std::int64_t outer = x.numel();

@@ -1,15 +1,15 @@
 #include "autograd/ops/rms_norm.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "autograd/graph.h"
 #include "autograd/kernels/vector_math.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/norm_rows.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/parallel.h"
 
@@ -27,45 +27,53 @@ void check(const Tensor& x, const Tensor& weight, double eps) {
     if (!(eps >= 0)) throw Error("rms_norm: eps must not be negative; it is " + std::to_string(eps));
 }
 
-/// Rows of one chunk. At most 64 chunks, because each costs the backward a row of partial sums.
-std::int64_t grain_of(std::int64_t rows, std::int64_t size) {
-    return std::max({std::int64_t{1}, (1 << 13) / size, (rows + 63) / 64});
-}
-
 template <class T>
-void forward_rows(const T* x, const T* weight, T* y, T* scales, std::int64_t begin, std::int64_t end, std::int64_t size,
-                  double eps) {
-    for (std::int64_t row = begin; row < end; ++row) {
-        const T* in = x + row * size;
-        T* out = y + row * size;
-        const T square = kernels::row_dot(in, in, size) / static_cast<T>(size);
-        const T scale = T{1} / std::sqrt(square + static_cast<T>(eps));
-        for (std::int64_t i = 0; i < size; ++i) out[i] = in[i] * scale * weight[i];
-        scales[row] = scale;
+void forward_block(const T* x, const T* weight, T* y, T* scales, std::int64_t first, std::int64_t last,
+                   std::int64_t size, double eps) {
+    using kernels::load_first;
+    using kernels::store_first;
+    for (std::int64_t row = first; row < last; ++row) {
+        const T square = kernels::row_dot(x + row * size, x + row * size, size) / static_cast<T>(size);
+        scales[row] = T{1} / std::sqrt(square + static_cast<T>(eps));
+    }
+    for (std::int64_t row = first; row < last; ++row) {
+        const T* const in = x + row * size;
+        T* const out = y + row * size;
+        kernels::each_vector<T>(size, [=, scale = scales[row]](auto i, auto left) {
+            store_first(out + i, left, load_first(in + i, left, T{0}) * scale * load_first(weight + i, left, T{0}));
+        });
     }
 }
 
-/// dx of the rows, and their part of dweight, added to `dweight`.
+/// dx of the rows, and their part of dweight, added to it.
 template <class T>
-void backward_rows(const T* dy, const T* x, const T* weight, const T* scales, T* dx, T* dweight, std::int64_t begin,
-                   std::int64_t end, std::int64_t size) {
-    std::vector<T> normal_row(static_cast<std::size_t>(size));
-    T* normal = normal_row.data();  // x scale
-    for (std::int64_t row = begin; row < end; ++row) {
-        const T* in = x + row * size;
-        const T* g = dy + row * size;
-        T* d = dx + row * size;
-        const T scale = scales[row];
-        for (std::int64_t i = 0; i < size; ++i) normal[i] = in[i] * scale;
-        // y = normal weight
-        for (std::int64_t i = 0; i < size; ++i) {
-            dweight[i] += g[i] * normal[i];
-            d[i] = g[i] * weight[i];
-        }
-        // normal = x scale, where scale depends on every x of the row. With d = dL/dnormal:
-        // dx = scale (d - normal mean(d normal))
-        const T mean_dn = kernels::row_dot(d, normal, size) / static_cast<T>(size);
-        for (std::int64_t i = 0; i < size; ++i) d[i] = scale * (d[i] - normal[i] * mean_dn);
+void backward_block(const T* dy, const T* x, const T* weight, const T* scales, T* dx, T* dweight, std::int64_t first,
+                    std::int64_t last, std::int64_t size) {
+    using kernels::load_first;
+    using kernels::store_first;
+    // y = normal weight, normal = x scale. With d = dL/dnormal = dy weight:
+    T sums[norm_block];  // of d normal
+    for (std::int64_t row = first; row < last; ++row) {
+        const T* const in = x + row * size;
+        const T* const g = dy + row * size;
+        sums[row - first] = kernels::row_sum_of<T>(size, [=, scale = scales[row]](auto i, auto left) {
+            const auto normal = load_first(in + i, left, T{0}) * scale;
+            const auto gradient = load_first(g + i, left, T{0});
+            store_first(dweight + i, left, load_first(dweight + i, left, T{0}) + gradient * normal);
+            return gradient * load_first(weight + i, left, T{0}) * normal;
+        });
+    }
+    // scale depends on every x of the row, so dx = scale (d - normal mean(d normal))
+    for (std::int64_t row = first; row < last; ++row) {
+        const T* const in = x + row * size;
+        const T* const g = dy + row * size;
+        T* const out = dx + row * size;
+        const T mean_dn = sums[row - first] / static_cast<T>(size);
+        kernels::each_vector<T>(size, [=, scale = scales[row]](auto i, auto left) {
+            const auto normal = load_first(in + i, left, T{0}) * scale;
+            const auto d = load_first(g + i, left, T{0}) * load_first(weight + i, left, T{0});
+            store_first(out + i, left, scale * (d - normal * mean_dn));
+        });
     }
 }
 
@@ -73,26 +81,15 @@ template <class T>
 void rms_norm_backward(Backward& bw) {
     const Tensor& x = bw.saved(0);
     const std::int64_t size = x.size(-1);
-    const std::int64_t rows = x.numel() / size;
-    const std::int64_t grain = grain_of(rows, size);
-    const std::int64_t chunks = (rows + grain - 1) / grain;
     Tensor dx = Tensor::empty(x.shape(), x.dtype());
-    Tensor partial = Tensor::zeros({chunks, size}, x.dtype());
-
     const T* dy = bw.grad().data<T>();
     const T* in = x.data<T>();
     const T* weight = bw.saved(1).data<T>();
     const T* scales = bw.saved(2).data<T>();
     T* out = dx.data<T>();
-    T* sums = partial.data<T>();
-    parallel_for(rows, grain, [=](std::int64_t begin, std::int64_t end) {
-        backward_rows(dy, in, weight, scales, out, sums + begin / grain * size, begin, end, size);
+    auto [dweight] = norm_backward<T, 1>(x, [=](std::int64_t first, std::int64_t last, T* parts) {
+        backward_block(dy, in, weight, scales, out, parts, first, last, size);
     });
-
-    Tensor dweight = Tensor::zeros({size}, x.dtype());
-    T* dw = dweight.data<T>();
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
-        for (std::int64_t i = 0; i < size; ++i) dw[i] += sums[chunk * size + i];
     bw.set(0, std::move(dx));
     bw.set(1, std::move(dweight));
 }
@@ -111,8 +108,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
         const T* w = weight.data<T>();
         T* out = y.data<T>();
         T* scales = scale.data<T>();
-        parallel_for(rows, grain_of(rows, size), [=](std::int64_t begin, std::int64_t end) {
-            forward_rows(in, w, out, scales, begin, end, size, eps);
+        parallel_for(rows, norm_grain(rows, size), [=](std::int64_t begin, std::int64_t end) {
+            norm_blocks(begin, end, size, [=](std::int64_t first, std::int64_t last) {
+                forward_block(in, w, out, scales, first, last, size, eps);
+            });
         });
     });
     return record("rms_norm", {x, weight}, y, {x, weight, scale}, [](Backward& bw) {

@@ -41,10 +41,10 @@ Tensor random_tensor(const Shape& shape, DType dtype, const char* stream, double
     return x.to(dtype);
 }
 
-class Activation : public ::testing::TestWithParam<Case> {};
-INSTANTIATE_TEST_SUITE_P(All, Activation, ::testing::ValuesIn(cases), [](const auto& row) { return row.param.name; });
+class ActivationOp : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(All, ActivationOp, ::testing::ValuesIn(cases), [](const auto& row) { return row.param.name; });
 
-TEST_P(Activation, ValueAndGradientFollowTheFormula) {
+TEST_P(ActivationOp, ValueAndGradientFollowTheFormula) {
     for (const DType dtype : {DType::f32, DType::f64}) {
         Tensor x = random_tensor({5, 7, 11}, dtype, "x", 3);
         x.set_requires_grad();
@@ -67,14 +67,14 @@ TEST_P(Activation, ValueAndGradientFollowTheFormula) {
     }
 }
 
-TEST_P(Activation, PassesNaN) {
+TEST_P(ActivationOp, PassesNaN) {
     Tensor x = Tensor::full({3}, std::numeric_limits<double>::quiet_NaN());
     x.set_requires_grad();
     const Tensor y = GetParam().op(x);
     EXPECT_TRUE(std::isnan(y.at({1})));
 }
 
-TEST_P(Activation, SameBitsForAnyNumberOfThreads) {
+TEST_P(ActivationOp, SameBitsForAnyNumberOfThreads) {
     std::vector<float> expected;
     for (const int threads : {1, 2, 3, 5}) {
         const test::Threads limit(threads);
@@ -89,7 +89,7 @@ TEST_P(Activation, SameBitsForAnyNumberOfThreads) {
     }
 }
 
-TEST_P(Activation, RefusesTokens) { EXPECT_THROW(GetParam().op(Tensor::zeros({2}, DType::i64)), Error); }
+TEST_P(ActivationOp, RefusesTokens) { EXPECT_THROW(GetParam().op(Tensor::zeros({2}, DType::i64)), Error); }
 
 TEST(Relu, GradientAtZeroIsZero) {
     Tensor x = Tensor::from({3}, {-1, 0, 2});

@@ -181,6 +181,25 @@ std::vector<Row> table() {
          },
          {{2, 1, 5}}},
 
+        {"feed_forward",
+         [](const Tensors& x) {
+             return Tensors{feed_forward(x[0], {x[1], x[2], x[3], x[4]}, Activation::gelu, x[5])};
+         },
+         {{2, 3, 5}, {7, 5}, {7}, {4, 7}, {4}, {2, 3, 4}}},
+        {"feed_forward_plain",
+         [](const Tensors& x) {
+             return Tensors{feed_forward(x[0], {x[1], {}, x[2], {}}, Activation::silu)};
+         },
+         {{3, 5}, {7, 5}, {4, 7}}},
+        {"linear_residual",
+         [](const Tensors& x) { return Tensors{linear(x[0], x[1], x[2], x[3])}; },
+         {{2, 3, 5}, {4, 5}, {4}, {2, 3, 4}}},
+        {"linear_three",
+         [](const Tensors& x) {
+             const auto y = linear_three(x[0], {x[1], x[2], x[3]}, {x[4], x[5], x[6]});
+             return Tensors{y[0], y[1], y[2]};
+         },
+         {{2, 3, 5}, {4, 5}, {4, 5}, {6, 5}, {4}, {4}, {6}}},
         {"gelu", [](const Tensors& x) { return Tensors{gelu(x[0])}; }, {{3, 7}}},
         {"relu", [](const Tensors& x) { return Tensors{relu(x[0])}; }, {{3, 7}}, at_zero},
         {"silu", [](const Tensors& x) { return Tensors{silu(x[0])}; }, {{3, 7}}},

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "autograd/graph.h"
+#include "autograd/ops/arithmetic.h"
 #include "tests/autograd/helpers.h"
 
 namespace headscope {
@@ -88,6 +90,51 @@ TEST(Linear, SameBitsForAnyNumberOfThreads) {
         const std::vector<Tensor> results = run(count);
         for (std::size_t i = 0; i < results.size(); ++i) EXPECT_TRUE(same_bits(results[i], expected[i])) << i;
     }
+}
+
+TEST(Linear, AResidualIsAddedAtTheEnd) {
+    const Tensor x = random_leaf({2, 5, 30}, 1), weight = random_leaf({19, 30}, 2), bias = random_leaf({19}, 3);
+    const Tensor residual = random_leaf({2, 5, 19}, 4), g = random_tensor({2, 5, 19}, 5);
+    const Tensor y = linear(x, weight, bias, residual);
+    EXPECT_TRUE(same_bits(y, linear(x, weight, bias) + residual));
+    backward(y, {.gradient = g});
+    EXPECT_TRUE(same_bits(residual.grad(), g));
+    EXPECT_EQ(error_of([&] {
+                  linear(x, weight, bias, random_tensor({5, 19}, 6));
+              }),
+              "linear: the residual must be as the result, float32 [2, 5, 19]; it is float32 [5, 19]");
+}
+
+void expect_three_as_one_by_one(bool bias, DType dtype, double tolerance) {
+    const auto leaves = [&](std::uint64_t seed) {
+        std::array<Tensor, 3> result;
+        const std::int64_t out[] = {19, 19, 7};
+        for (std::size_t i = 0; i < 3; ++i)
+            result[i] = random_leaf(seed == 3 ? Shape{out[i]} : Shape{out[i], 30}, seed + 10 * i, dtype);
+        return result;
+    };
+    const Tensor x = random_leaf({2, 67, 30}, 1, dtype), again = random_leaf({2, 67, 30}, 1, dtype);
+    const std::array<Tensor, 3> w = leaves(2), v = leaves(2);
+    const std::array<Tensor, 3> b = bias ? leaves(3) : std::array<Tensor, 3>{};
+    const std::array<Tensor, 3> c = bias ? leaves(3) : std::array<Tensor, 3>{};
+    const std::array<Tensor, 3> y = linear_three(x, w, b);
+    for (std::size_t i = 0; i < 3; ++i) {
+        const Tensor alone = linear(again, v[i], c[i]);
+        EXPECT_TRUE(same_bits(y[i], alone)) << i;
+        const Tensor g = random_tensor(alone.shape(), 50 + i, dtype);
+        backward(y[i], {.gradient = g, .retain_graph = true});
+        backward(alone, {.gradient = g});
+        EXPECT_TRUE(same_bits(w[i].grad(), v[i].grad())) << i;
+        if (bias) {
+            EXPECT_TRUE(same_bits(b[i].grad(), c[i].grad())) << i;
+        }
+    }
+    EXPECT_LT(difference(x.grad(), again.grad()), tolerance);
+}
+
+TEST(Linear, ThreeInOnePassAreAsOneByOne) {
+    expect_three_as_one_by_one(true, DType::f32, 1e-6);
+    expect_three_as_one_by_one(false, DType::f64, 1e-14);
 }
 
 TEST(Linear, ARowDoesNotDependOnItsPlace) {

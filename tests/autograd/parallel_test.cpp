@@ -1,10 +1,10 @@
 #include "autograd/parallel.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -74,6 +74,37 @@ TEST(Parallel, UsesSeveralThreads) {
     EXPECT_EQ(waiting, 2);
 }
 
+TEST(Parallel, SeveralThreadsMayCallAtOnce) {
+    const Threads limit(3);
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; ++caller)
+        callers.emplace_back([&] {
+            for (std::int64_t region = 0; region < 2000; ++region) {
+                std::vector<std::atomic<int>> runs(static_cast<std::size_t>(2 + region % 7));
+                parallel_chunks(static_cast<std::int64_t>(runs.size()),
+                                [&](std::int64_t chunk) { ++runs[static_cast<std::size_t>(chunk)]; });
+                for (const auto& run : runs) wrong += run != 1;
+            }
+        });
+    for (std::thread& caller : callers) caller.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+// What a region writes is there when it is over, also when its helpers slept and had to be woken.
+TEST(Parallel, ResultsAreThereAtTheEnd) {
+    for (const int count : {2, 5}) {
+        const Threads threads(count);
+        for (std::int64_t region = 0; region < 300; ++region) {
+            if (region % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            std::vector<std::int64_t> values(static_cast<std::size_t>(1 + region), -1);
+            parallel_chunks(static_cast<std::int64_t>(values.size()),
+                            [&](std::int64_t chunk) { values[static_cast<std::size_t>(chunk)] = chunk * region; });
+            for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], static_cast<std::int64_t>(i) * region);
+        }
+    }
+}
+
 TEST(Parallel, ExceptionsComeOut) {
     for (const int count : {1, 2, 5}) {
         const Threads threads(count);
@@ -91,8 +122,6 @@ TEST(Parallel, ExceptionsComeOut) {
 
 TEST(Parallel, NestedCallRunsInItsThreadInOrder) {
     const Threads threads(4);
-    const int levels = omp_get_max_active_levels();
-    omp_set_max_active_levels(2);  // as OMP_NESTED would
     std::atomic<int> strayed{0};
     std::atomic<int> disordered{0};
     parallel_chunks(8, [&](std::int64_t) {
@@ -103,7 +132,6 @@ TEST(Parallel, NestedCallRunsInItsThreadInOrder) {
             if (chunk != next++) ++disordered;
         });
     });
-    omp_set_max_active_levels(levels);
     EXPECT_EQ(strayed, 0);
     EXPECT_EQ(disordered, 0);
 }

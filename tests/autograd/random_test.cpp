@@ -60,6 +60,28 @@ TEST(RandomStream, UniformFillsTheUnitInterval) {
     EXPECT_GT(highest, 1 - 1e-3);
 }
 
+// Whole blocks of decisions agree with single numbers, for any first index (also across the word border) and count,
+// and nothing is written after them.
+TEST(RandomStream, KeepIsUniformCompared) {
+    const RandomStream random(11, "keep", 1ull << 33);
+    for (const double p : {0.0, 0.1, 0.5, 0.999, random.uniform(6), std::nextafter(random.uniform(6), 1.0)}) {
+        for (const std::uint64_t first : {0ull, 3ull, (1ull << 32) - 9, (1ull << 40) + 5}) {
+            for (std::int64_t count = 0; count < 40; ++count) {
+                std::vector<float> single(41, -1.0f);
+                std::vector<double> twice(41, -1.0);
+                random.keep(first, count, p, 1.25f, single.data());
+                random.keep(first, count, p, 1.25, twice.data());
+                for (std::size_t i = 0; i < single.size(); ++i) {
+                    const bool inside = static_cast<std::int64_t>(i) < count;
+                    const double expected = !inside ? -1.0 : random.uniform(first + i) >= p ? 1.25 : 0.0;
+                    ASSERT_EQ(single[i], expected) << first << " + " << i << ", p " << p;
+                    ASSERT_EQ(twice[i], expected) << first << " + " << i << ", p " << p;
+                }
+            }
+        }
+    }
+}
+
 TEST(RandomStream, NormalHasItsMoments) {
     const RandomStream random(11, "normal");
     constexpr int count = 40000;

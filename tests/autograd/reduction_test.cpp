@@ -85,6 +85,15 @@ TEST(Reduction, AxesAndShapes) {
     EXPECT_TRUE(same_bits(mean(Tensor::from({1, 2}, {3, 4}), {0}), Tensor::from({2}, {3, 4})));
 }
 
+TEST(Reduction, HasStorageOfItsOwn) {
+    Tensor x = Tensor::from({1, 3}, {4, 5, 6});  // nothing to add up along the first axis
+    const Tensor total = sum(x, {0}), average = mean(x, {-2}, true), summed = sum_to(x, {3});
+    x.fill_(0);
+    EXPECT_TRUE(same_bits(total, Tensor::from({3}, {4, 5, 6})));
+    EXPECT_TRUE(same_bits(average, Tensor::from({1, 3}, {4, 5, 6})));
+    EXPECT_TRUE(same_bits(summed, Tensor::from({3}, {4, 5, 6})));
+}
+
 TEST(Reduction, SumOfFloatsIsAccurate) {
     const std::int64_t count = 3'000'000;
     const Tensor x = Tensor::full({count}, 0.1);

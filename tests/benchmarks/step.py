@@ -1,63 +1,54 @@
-"""Times one training step (forward, backward, AdamW) of a shape in PyTorch and prints the seconds of every step, one a
-line. The counterpart of step.cpp: the same model (pre-norm, learned positions, exact gelu), eager mode, tuned as
-PyTorch users would: one product for q, k and v, the fused layer norm and softmax."""
-import math
+"""Times one training step (forward, backward, AdamW) of a shape in PyTorch; the counterpart of step.cpp, whose output
+it prints and whose weights and tokens it reads from FILE; without one both are random.
+
+usage: step.py vocab T d_model heads layers d_ff batch threads steps [FILE]
+"""
 import sys
 import time
 
 import torch
-from torch import nn
+from pytorch_model import Model, memory, read_tensors, reset_peak_memory
 from torch.nn import functional as F
 
 
-class Block(nn.Module):
-    def __init__(self, d_model, heads, d_ff):
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(d_model)
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-        self.ffn = None
-        if d_ff:
-            self.norm2 = nn.LayerNorm(d_model)
-            self.ffn = nn.Sequential(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model))
+class Training:
+    def __init__(self, vocab, T, d_model, heads, layers, d_ff, tensors):
+        self.model = Model(vocab, T, d_model, heads, layers, d_ff)
+        if "embedding.weight" in tensors:
+            self.model.load(tensors)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
+        self.inputs, self.targets = (torch.from_numpy(tensors[name]) for name in ("inputs", "targets"))
 
-    def forward(self, x, mask):
-        B, T, d = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(d // self.heads)
-        weights = F.softmax(scores.masked_fill(mask, -math.inf), dim=-1)
-        x = x + self.out((weights @ v).transpose(1, 2).reshape(B, T, d))
-        return x + self.ffn(self.norm2(x)) if self.ffn else x
+    def step(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.model(self.inputs)
+        loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), self.targets.view(-1))
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
 
 
-class Model(nn.Module):
-    def __init__(self, vocab, T, d_model, heads, layers, d_ff):
-        super().__init__()
-        self.embedding = nn.Embedding(vocab, d_model)
-        self.position = nn.Embedding(T, d_model)
-        self.blocks = nn.ModuleList(Block(d_model, heads, d_ff) for _ in range(layers))
-        self.norm = nn.LayerNorm(d_model)
-        self.head = nn.Linear(d_model, vocab, bias=False)
-        self.register_buffer("mask", torch.triu(torch.ones(T, T, dtype=torch.bool), 1))
-
-    def forward(self, tokens):
-        x = self.embedding(tokens) + self.position.weight
-        for block in self.blocks:
-            x = block(x, self.mask)
-        return self.head(self.norm(x))
+def random_tokens(vocab, batch, T):
+    return {name: torch.randint(vocab, (batch, T)).numpy() for name in ("inputs", "targets")}
 
 
-vocab, T, d_model, heads, layers, d_ff, batch, threads, steps = map(int, sys.argv[1:])
+*shape, batch, threads, steps = map(int, sys.argv[1:10])
 torch.set_num_threads(threads)
-torch.manual_seed(0)
-model = Model(vocab, T, d_model, heads, layers, d_ff)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-inputs = torch.randint(vocab, (batch, T))
-targets = torch.randint(vocab, (batch, T))
-for _ in range(steps):
+
+# A few tiny steps first: threads and libraries are part of the process at rest.
+for _ in range(3):
+    Training(16, 16, 16, 2, 1, 16, random_tokens(16, 2, 16)).step()
+reset_peak_memory()
+at_rest = memory("VmRSS")
+
+tensors = read_tensors(sys.argv[10]) if len(sys.argv) > 10 else random_tokens(shape[0], batch, shape[1])
+training = Training(*shape, tensors)
+del tensors
+for step in range(steps):
     start = time.perf_counter()
-    optimizer.zero_grad(set_to_none=True)
-    F.cross_entropy(model(inputs).view(-1, vocab), targets.view(-1)).backward()
-    optimizer.step()
-    print(f"{time.perf_counter() - start:.9f}")
+    loss = training.step()
+    seconds = time.perf_counter() - start
+    if step == 0:
+        print(f"loss {loss:.9g}")
+    print(f"seconds {seconds:.9f}")
+print(f"memory {memory('VmHWM') - at_rest}")

@@ -50,7 +50,7 @@ TEST(Init, SchemesOfALinear) {
 
     initialize(linear, {.scheme = InitScheme::xavier_uniform}, 1);
     expect_uniform(linear.weight, std::sqrt(6.0 / 150));
-    EXPECT_EQ(largest(linear.bias), 0);
+    EXPECT_TRUE(same_bits(linear.bias, Tensor::zeros({out})));  // none of them -0
     initialize(linear, {.scheme = InitScheme::xavier_normal}, 1);
     expect_normal(linear.weight, std::sqrt(2.0 / 150));
     initialize(linear, {.scheme = InitScheme::kaiming_uniform}, 1);
@@ -145,6 +145,25 @@ TEST(Init, F32IsF64RoundedAndThreadsDoNotMatter) {
     set_num_threads(threads);
     const StateDict a = single.state_dict(), b = twice.state_dict();
     for (const auto& [name, tensor] : a) EXPECT_TRUE(same_bits(tensor, b.at(name).to(DType::f32))) << name;
+}
+
+// Nobody draws under a DeferInit, and what is drawn once at the end is what initialize() draws.
+TEST(Init, NewModulesAreDrawnOnceByTheOutermost) {
+    Transformer fresh(small());
+    StateDict deferred_state;
+    {
+        const DeferInit defer;
+        EXPECT_EQ(Linear(3, 5, true).weight.at({2, 1}), 0);
+        Transformer untouched(small());
+        for (const auto& [name, tensor] : untouched.state_dict()) EXPECT_EQ(spread_of(tensor).largest, 0) << name;
+        initialize(untouched, {.scheme = InitScheme::pytorch});
+        deferred_state = untouched.state_dict();
+    }
+    for (const auto& [name, tensor] : fresh.state_dict())
+        EXPECT_TRUE(same_bits(tensor, deferred_state.at(name))) << name;
+    EXPECT_NE(Linear(3, 5, true).weight.at({2, 1}), 0);
+    EXPECT_NE(MultiHeadAttention(6, 2).W_v.bias.at({3}), 0);
+    EXPECT_NE(FeedForward(6, 7, Activation::gelu, true).linear2.weight.at({3, 2}), 0);
 }
 
 TEST(Init, ClonesHeadsOfTheListedProjections) {

@@ -137,6 +137,13 @@ TEST(PerHeadAttention, Errors) {
     EXPECT_HAS(error_of([] { PerHeadAttention(10, 3); }), "PerHeadAttention: num_heads must divide d_model");
     EXPECT_HAS(error_of([] { PerHeadAttention(10, 0); }), "num_heads is 0");
     EXPECT_HAS(error_of([] { PerHeadAttention(10, 2, {.rotary = true}); }), "head_dim is 5");
+    PerHeadAttention attention(d_model, num_heads, {.head_dim = head_dim});
+    const Tensor x = random_tensor({2, 5, d_model}, 1);
+    for (const std::int64_t heads : {num_heads - 1, num_heads + 1}) {
+        const Mask mask = Mask::visible(Tensor::full({2, heads, 5, 5}, 1, DType::boolean));
+        EXPECT_HAS(error_of([&] { attention.forward(x, x, x, mask); }),
+                   "one head or all; the mask is [2, " + std::to_string(heads) + ", 5, 5], num_heads is 3");
+    }
 }
 
 }  // namespace

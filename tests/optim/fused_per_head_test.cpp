@@ -123,6 +123,31 @@ struct Differences {
     double first_loss = 0, last_loss = 0;
 };
 
+/// One update on one of three batches; the loss before it.
+template <class AnyModel>
+double train_step(AnyModel& model, Optimizer& optimizer, unsigned step) {
+    const unsigned batch = step % 3;
+    optimizer.zero_grad();
+    const Tensor loss = cross_entropy(model.forward(random_tokens(batch)), random_tokens(100 + batch));
+    backward(loss);
+    optimizer.step();
+    return loss.item();
+}
+
+/// The largest difference of a weight.
+double distance(const nn::StateDict& a, const nn::StateDict& b) {
+    double largest = 0;
+    for (const auto& [name, x] : a) {
+        // Adding the same number to all scores of a query changes nothing, so the
+        // gradient of W_k's bias is 0 but for rounding, and Adam blows rounding up.
+        if (name.ends_with("W_k.bias")) continue;
+        const Tensor& y = b.at(name);
+        for (std::int64_t i = 0; i < x.numel(); ++i)
+            largest = std::max(largest, std::abs(x.data<double>()[i] - y.data<double>()[i]));
+    }
+    return largest;
+}
+
 template <class MakeOptimizer>
 Differences train_both(MakeOptimizer&& make) {
     set_num_threads(1);  // thousands of tiny ops; the number of threads has tests of its own
@@ -130,34 +155,15 @@ Differences train_both(MakeOptimizer&& make) {
     const auto per_head = per_head_model(*fused);
     const nn::StateDict start = fused->state_dict();
     const auto one = make(fused->named_parameters()), other = make(per_head->named_parameters());
-    const auto step = [](auto& model, Optimizer& optimizer, unsigned batch) {
-        optimizer.zero_grad();
-        const Tensor loss = cross_entropy(model.forward(random_tokens(batch)), random_tokens(100 + batch));
-        backward(loss);
-        optimizer.step();
-        return loss.item();
-    };
-    const auto distance = [](const Tensor& a, const Tensor& b) {
-        double largest = 0;
-        for (std::int64_t i = 0; i < a.numel(); ++i)
-            largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
-        return largest;
-    };
     Differences result;
     for (unsigned s = 0; s < steps; ++s) {
-        const double a = step(*fused, *one, s % 3), b = step(*per_head, *other, s % 3);
+        const double a = train_step(*fused, *one, s), b = train_step(*per_head, *other, s);
         result.loss = std::max(result.loss, std::abs(a - b));
         if (s == 0) result.first_loss = a;
         result.last_loss = a;
     }
-    const nn::StateDict ends = by_fused_names(*per_head);
-    for (const auto& [name, value] : fused->state_dict()) {
-        // Adding the same number to all scores of a query changes nothing, so the
-        // gradient of W_k's bias is 0 but for rounding, and Adam blows rounding up.
-        if (name.ends_with("W_k.bias")) continue;
-        result.parameter = std::max(result.parameter, distance(value, ends.at(name)));
-        result.learned = std::max(result.learned, distance(value, start.at(name)));
-    }
+    result.parameter = distance(fused->state_dict(), by_fused_names(*per_head));
+    result.learned = distance(fused->state_dict(), start);
     return result;
 }
 
@@ -172,9 +178,10 @@ void expect_same_run(const Differences& differences) {
     EXPECT_GT(differences.learned, 0.1);
 }
 
+// The learning rates keep training out of chaos (see below), where any rounding grows past every bound.
 TEST(FusedAndPerHead, TrainAlikeUnderSgd) {
     expect_same_run(train_both([](std::vector<NamedTensor> parameters) {
-        return std::make_unique<Sgd>(group(std::move(parameters), 0.03), SgdOptions{.momentum = 0.9});
+        return std::make_unique<Sgd>(group(std::move(parameters), 0.02), SgdOptions{.momentum = 0.9});
     }));
 }
 
@@ -182,6 +189,55 @@ TEST(FusedAndPerHead, TrainAlikeUnderAdam) {
     expect_same_run(train_both([](std::vector<NamedTensor> parameters) {
         return std::make_unique<Adam>(group(std::move(parameters), 0.003));
     }));
+}
+
+/// The fused model with one element of a weight moved to the next number that f64 has, about 1e-16 of it away.
+std::unique_ptr<Fused> nudged_model(const std::string& name) {
+    auto model = fused_model();
+    for (NamedTensor& parameter : model->named_parameters()) {
+        if (parameter.name != name) continue;
+        double& element = parameter.tensor.data<double>()[5];
+        element = std::nextafter(element, 1.0);
+    }
+    return model;
+}
+
+// At a larger learning rate training is chaotic: a difference grows about tenfold in six steps here, rounding
+// included, and the two forms part. That they do so no faster than the fused form parts from itself, when a single
+// weight starts one rounding error away, says that rounding is all the difference between them.
+TEST(FusedAndPerHead, PartAtALargeLearningRateAsTheFusedFormDoesFromItself) {
+    set_num_threads(1);
+    const auto sgd = [](auto& model) {
+        return std::make_unique<Sgd>(group(model.named_parameters(), 0.1), SgdOptions{.momentum = 0.9});
+    };
+    const auto fused = fused_model();
+    const auto per_head = per_head_model(*fused);
+    const auto one = sgd(*fused), other = sgd(*per_head);
+    std::vector<std::unique_ptr<Fused>> nudged;
+    std::vector<std::unique_ptr<Sgd>> nudged_optimizers;
+    for (const char* name : {"blocks.0.attn.W_q.weight", "blocks.1.attn.W_o.weight", "head.weight"}) {
+        nudged.push_back(nudged_model(name));
+        nudged_optimizers.push_back(sgd(*nudged.back()));
+        ASSERT_NE(distance(fused->state_dict(), nudged.back()->state_dict()), 0) << name;
+    }
+    for (unsigned s = 0; s < steps; ++s) {
+        train_step(*fused, *one, s);
+        train_step(*per_head, *other, s);
+        for (std::size_t i = 0; i < nudged.size(); ++i) train_step(*nudged[i], *nudged_optimizers[i], s);
+        if (s % 10 != 9) continue;
+        const nn::StateDict now = fused->state_dict();
+        const double forms = distance(now, by_fused_names(*per_head));
+        if (s == 9) {
+            EXPECT_LT(forms, 1e-14);
+        }
+        if (s == steps - 1) {
+            EXPECT_GT(forms, 1e-6) << "no chaos, so nothing is shown";
+        }
+        double itself = 0;  // the largest of three: now and then rounding swallows most of a nudge
+        for (const auto& model : nudged) itself = std::max(itself, distance(now, model->state_dict()));
+        EXPECT_LT(forms, 20 * itself) << "after step " << s;
+        EXPECT_LT(itself, 20 * forms) << "after step " << s;
+    }
 }
 
 TEST(FusedAndPerHead, PartUnderMuon) {

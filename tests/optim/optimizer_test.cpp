@@ -8,7 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "autograd/graph.h"
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/reduction.h"
 #include "optim/adam.h"
+#include "optim/clip.h"
 #include "optim/muon.h"
 #include "optim/rmsprop.h"
 #include "optim/sgd.h"
@@ -109,6 +113,37 @@ TEST_P(AnyOptimizer, GroupsHaveTheirOwnSettings) {
     EXPECT_EQ(all_values(together), all_values(apart));
 }
 
+// Clipping within the update is clipping first and updating then, to the last bit.
+TEST_P(AnyOptimizer, TakesTheScaleOfGradientsInTheSamePass) {
+    std::vector<NamedTensor> fused = random_parameters();
+    std::vector<NamedTensor> unfused = random_parameters();
+    const auto one = GetParam().make({{fused, 0.02, 0.1}});
+    const auto other = GetParam().make({{unfused, 0.02, 0.1}});
+    for (int step = 0; step < 4; ++step) {
+        set_random_gradients(fused, step);
+        set_random_gradients(unfused, step);
+        const double scale = 0.3 + 0.1 * step;
+        one->step(scale);
+        scale_gradients(unfused, scale);
+        other->step();
+        EXPECT_NE(fused[1].tensor.grad().at({0, 0}), unfused[1].tensor.grad().at({0, 0}));  // gradients stay
+    }
+    EXPECT_EQ(all_values(fused), all_values(unfused));
+}
+
+TEST(Optimizer, DropsGradientsSoThatTheFirstToArriveIsTakenOver) {
+    Tensor p = Tensor::from({3}, {1, 2, 3});
+    p.set_requires_grad();
+    Sgd sgd({{{{"p", p}}}});
+    backward(sum(mul(p, p)));
+    backward(sum(mul(p, p)));
+    EXPECT_EQ(p.grad().at({2}), 12);
+    sgd.zero_grad();
+    EXPECT_FALSE(p.grad().defined());
+    backward(sum(mul(p, p)));
+    EXPECT_EQ(p.grad().at({2}), 6);
+}
+
 TEST(Optimizer, SetsTheRateOfEveryGroupAndZeroesGradients) {
     std::vector<NamedTensor> parameters = random_parameters();
     Sgd sgd({{{parameters[0]}, 0.1, 0}, {{parameters[1], parameters[2]}, 0.2, 0}});
@@ -117,7 +152,7 @@ TEST(Optimizer, SetsTheRateOfEveryGroupAndZeroesGradients) {
     const std::vector<float> before = all_values(parameters);
     sgd.step();
     EXPECT_EQ(all_values(parameters), before);
-    sgd.zero_grad();
+    sgd.zero_grad(false);
     for (const NamedTensor& parameter : parameters) {
         for (const float g : parameter.tensor.grad().values<float>()) EXPECT_EQ(g, 0);
     }
