@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "autograd/allocator.h"
-#include "autograd/graph.h"
 #include "autograd/parallel.h"
+#include "autograd/profile.h"
 #include "experiments/environment.h"
 #include "experiments/storage/run_folder.h"
 #include "optim/clip.h"
@@ -76,9 +76,10 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
                                    {"tokens_seen", "1", "tokens read, this step's included", true},
                                    {"elapsed", "s", "time trained"}});
     log_->declare_series("eval", evaluation_columns(task));
+    const ProbeSetup setup{experiment.model, task.seq_len(), task.class_names()};
     for (const auto& [name, every] : config.log.probes) {
-        probes_.push_back({name, every, make_probe(name)});
-        log_->declare_metric(probes_.back().probe->spec(experiment.model), config.train.dtype == "float64");
+        probes_.push_back({name, "probe " + name, every, make_probe(name)});
+        log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
     }
     std::vector<std::string> names;
     for (const NamedTensor& parameter : parameters_) names.push_back(parameter.name);
@@ -86,6 +87,9 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     for (const Floor& floor : task.floors())
         log_->set_number("/task/floors/" + floor.name, floor.loss, "nat",
                          "loss of a model that knows `" + floor.name + "`");
+    for (const Floor& reference : task.references())
+        log_->set_number("/task/references/" + reference.name, reference.loss, "nat",
+                         "loss to compare with: `" + reference.name + "`");
     if (!task.vocabulary().empty())
         log_->set_texts("/task/vocabulary", task.vocabulary(), "what each token stands for");
     set_state("running");
@@ -101,33 +105,73 @@ std::optional<double> Recorder::evaluate(std::int64_t step,
     return result.loss;
 }
 
-void Recorder::measure(std::int64_t step, bool gradients) {
-    // One forward pass over the fixed batches serves all probes of this step that ask for activations.
-    std::vector<std::vector<nn::AttentionRecord>> records;
-    const auto eval_records = [&]() -> const std::vector<std::vector<nn::AttentionRecord>>& {
-        if (records.empty()) {
-            const NoGrad no_grad;
-            const bool was_training = model_.is_training();
-            model_.eval();
-            for (const Batch& batch : probe_batches_) {
-                std::vector<nn::AttentionRecord> layers(model_.blocks.size());
-                for (std::size_t l = 0; l < layers.size(); ++l) model_.blocks[l]->attn.watch(&layers[l]);
-                model_.forward(batch.inputs);
-                for (const auto& block : model_.blocks) block->attn.watch(nullptr);
-                records.push_back(std::move(layers));
-            }
-            model_.train(was_training);
-        }
-        return records;
-    };
-    const ProbeContext context{model_, step, probe_batches_, eval_records};
-    for (const DueProbe& entry : probes_)
-        if (due(step, entry.every) && entry.probe->needs_gradients() == gradients)
-            log_->append_metric(entry.name, step, entry.probe->measure(context));
+ProbeContext Recorder::context(std::int64_t step) const {
+    return {.model = model_,
+            .step = step,
+            .seed = experiment_.config.seed,
+            .task = *experiment_.task,
+            .eval_batches = probe_batches_,
+            .micro_batches = experiment_.config.train.accumulate};
 }
 
-void Recorder::measure_gradients(std::int64_t step) {
-    measure(step, true);
+std::vector<const Recorder::DueProbe*> Recorder::due_probes(std::int64_t step, Moment moment) const {
+    std::vector<const DueProbe*> found;
+    for (const DueProbe& entry : probes_)
+        if (due(step, entry.every) && entry.probe->moment() == moment) found.push_back(&entry);
+    return found;
+}
+
+void Recorder::append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values) {
+    log_->append_metric(entry.name, step, values);
+    Profile::mark(Profile::Phase::other, entry.profile_name);
+}
+
+void Recorder::measure(const ProbeContext& context, Moment moment) {
+    for (const DueProbe* entry : due_probes(context.step, moment))
+        append(*entry, context.step, entry->probe->measure(context));
+}
+
+void Recorder::measure_activations(const ProbeContext& context) {
+    const std::vector<const DueProbe*> entries = due_probes(context.step, Moment::activations);
+    if (entries.empty()) return;
+    std::vector<const CaptureProbe*> probes;
+    for (const DueProbe* entry : entries) probes.push_back(&dynamic_cast<const CaptureProbe&>(*entry->probe));
+    const auto values = measure_together(
+        probes, context, [&](std::size_t i) { Profile::mark(Profile::Phase::other, entries[i]->profile_name); });
+    for (std::size_t i = 0; i < entries.size(); ++i) append(*entries[i], context.step, values[i]);
+}
+
+void Recorder::measure_weights(std::int64_t step) {
+    measure(context(step), Moment::weights);
+    measure_activations(context(step));
+}
+
+void Recorder::before_update(std::int64_t step) {
+    if (due_probes(step, Moment::update).empty()) return;
+    if (before_.empty())
+        for (const NamedTensor& parameter : parameters_)
+            before_.push_back(Tensor::empty(parameter.tensor.shape(), parameter.tensor.dtype()));
+    for (std::size_t i = 0; i < parameters_.size(); ++i) before_[i].copy_(parameters_[i].tensor);
+    Profile::mark(Profile::Phase::other, "copy of the weights for probes");
+}
+
+const Tensor& Recorder::before(const Tensor& parameter) const {
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+        if (parameters_[i].tensor.id() == parameter.id()) return before_[i];
+    throw Error("ProbeContext::before: the tensor is no parameter of the model; pass the handle that the model has");
+}
+
+void Recorder::measure_update(std::int64_t step, const Batch& batch) {
+    ProbeContext after = context(step);
+    after.batch = &batch;
+    after.before = [this](const Tensor& parameter) -> const Tensor& { return before(parameter); };
+    measure(after, Moment::update);
+}
+
+void Recorder::measure_gradients(std::int64_t step, const Batch& batch) {
+    ProbeContext trained = context(step);
+    trained.batch = &batch;
+    measure(trained, Moment::gradients);
     if (!train_row_due(step)) return;
     std::vector<Tensor> weights;
     std::vector<Tensor> gradients;
@@ -136,6 +180,7 @@ void Recorder::measure_gradients(std::int64_t step) {
         gradients.push_back(parameter.tensor.grad());
     }
     log_->append_parameters(step, optim::norms(weights), optim::norms(gradients));
+    Profile::mark(Profile::Phase::other, "log");
 }
 
 bool Recorder::train_row_due(std::int64_t step) const { return due(step, experiment_.config.log.every); }

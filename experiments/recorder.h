@@ -24,10 +24,13 @@ public:
     /// when the task has no evaluation data.
     std::optional<double> evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
     /// Runs the probes that read weights or activations and are due.
-    void measure_weights(std::int64_t step) { measure(step, false); }
+    void measure_weights(std::int64_t step);
     /// Runs the probes that read gradients and are due, and, in a step that has a row in /train, logs the norms of
     /// every parameter and its gradient. To be called after backward and before clipping.
-    void measure_gradients(std::int64_t step);
+    void measure_gradients(std::int64_t step, const Batch& batch);
+    /// To be called before and after the update: runs the probes that compare the weights then and now and are due.
+    void before_update(std::int64_t step);
+    void measure_update(std::int64_t step, const Batch& batch);
 
     bool train_row_due(std::int64_t step) const;
     void train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
@@ -44,10 +47,16 @@ public:
 private:
     struct DueProbe {
         std::string name;
+        std::string profile_name;
         std::int64_t every;
         std::unique_ptr<Probe> probe;
     };
-    void measure(std::int64_t step, bool gradients);
+    ProbeContext context(std::int64_t step) const;
+    std::vector<const DueProbe*> due_probes(std::int64_t step, Moment moment) const;
+    void append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values);
+    void measure(const ProbeContext& context, Moment moment);
+    void measure_activations(const ProbeContext& context);
+    const Tensor& before(const Tensor& parameter) const;
 
     const Experiment& experiment_;
     nn::Transformer& model_;
@@ -55,6 +64,7 @@ private:
     std::vector<DueProbe> probes_;
     std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
     std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
+    std::vector<Tensor> before_;        ///< the parameters before the update; of the last step that needed them
     std::unique_ptr<Log> log_;
     std::chrono::steady_clock::time_point next_publish_;
 };

@@ -9,6 +9,7 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops/cross_entropy.h"
+#include "autograd/profile.h"
 #include "autograd/random.h"
 #include "experiments/errors.h"
 #include "experiments/micro_batches.h"
@@ -20,6 +21,9 @@ namespace headscope {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// For `run --profile`.
+void mark(const char* name) { Profile::mark(Profile::Phase::other, name); }
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -125,16 +129,24 @@ private:
     void run() try {
         const std::int64_t steps = config_.train.steps;
         started_ = Clock::now();
+        mark("start");
         for (;; ++step_) {
             if (stop_asked()) stop();
-            if (step_ % config_.eval.every == 0 || step_ == steps) evaluate();
+            if (step_ % config_.eval.every == 0 || step_ == steps) {
+                evaluate();
+                mark("evaluation");
+            }
             recorder_->measure_weights(step_);
             const bool last = step_ == steps || best_.exhausted(config_.eval.patience);
             if (last) finish();
-            if (last || (step_ > first_step_ && step_ % config_.checkpoint.every == 0)) save();
+            if (last || (step_ > first_step_ && step_ % config_.checkpoint.every == 0)) {
+                save();
+                mark("checkpoint");
+            }
             if (last) return;
             train_step();
             recorder_->publish_if_due();
+            mark("log");
         }
     } catch (const NumericError& error) {
         recorder_->event(step_, "NaN", error.what());
@@ -146,10 +158,16 @@ private:
     void evaluate() {
         const std::optional<double> loss = recorder_->evaluate(step_, hooks_.on_eval);
         if (!loss) return;
-        best_.count(step_, *loss);
-        if (best_.step != step_ || (!config_.checkpoint.best && config_.eval.patience == 0)) return;
-        recorder_->event(step_, "best", "evaluation loss " + std::to_string(best_.loss));
-        if (config_.checkpoint.best) save_best_checkpoint(paths_.checkpoints, checkpoint());
+        BestEvaluation now = best_;
+        now.count(step_, *loss);
+        // An evaluation that is made only because the run ends here is none of a run that goes on from here.
+        if (step_ % config_.eval.every == 0) best_ = now;
+        if (now.step != step_ || (!config_.checkpoint.best && config_.eval.patience == 0)) return;
+        recorder_->event(step_, "best", "evaluation loss " + std::to_string(now.loss));
+        if (!config_.checkpoint.best) return;
+        Checkpoint best = checkpoint();
+        best.best = now;
+        save_best_checkpoint(paths_.checkpoints, best);
     }
 
     void finish() {
@@ -164,6 +182,7 @@ private:
         const std::int64_t parts = config_.train.accumulate;
         const std::vector<MicroBatch> split = split_batch(batch, parts);
         optimizer_->zero_grad();
+        mark("optimizer");
         double loss = 0;
         for (std::int64_t part = 0; part < parts; ++part) {
             const MicroBatch& micro = split[static_cast<std::size_t>(part)];
@@ -178,16 +197,21 @@ private:
 
     void train_step() {
         const Batch batch = experiment_.task->train_batch(step_, config_.train.batch_size);
+        mark("data");
         const double loss = compute_gradients(batch);
-        recorder_->measure_gradients(step_);
+        mark("freeing the graph");
+        recorder_->measure_gradients(step_, batch);
 
-        const double grad_norm = optim::global_grad_norm(parameters_);
+        const double grad_norm = optimizer_->grad_norm();
         if (!std::isfinite(loss) || !std::isfinite(grad_norm)) fail_numerically(step_, "the loss", parameters_);
-        if (config_.train.clip_norm > 0) optim::clip_gradients(parameters_, grad_norm, config_.train.clip_norm);
+        const double scale = config_.train.clip_norm > 0 ? optim::clip_scale(grad_norm, config_.train.clip_norm) : 1;
 
         const double lr = config_.optimizer.lr * schedule_->factor(step_, config_.train.steps);
         optimizer_->set_lr(lr);
-        optimizer_->step();
+        recorder_->before_update(step_);
+        optimizer_->step(scale);
+        mark("optimizer");
+        recorder_->measure_update(step_, batch);
 
         tokens_seen_ += batch.inputs.numel();
         if (recorder_->train_row_due(step_)) recorder_->train_row(step_, loss, lr, grad_norm, tokens_seen_, elapsed());
@@ -245,6 +269,7 @@ bool is_finished(const Config& config, const Checkpoint& checkpoint) {
 }
 
 std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment) {
+    const nn::DeferInit defer;
     auto model = std::make_unique<nn::Transformer>(experiment.model);
     if (experiment.config.train.dtype == "float64") model->to(DType::f64);
     nn::initialize(*model, experiment.init, static_cast<std::uint64_t>(experiment.config.seed));

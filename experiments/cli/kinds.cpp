@@ -82,14 +82,32 @@ Kind schedules() {
     return kind;
 }
 
-/// The parts of a model of which there are several: the keys of [model] that are a choice.
+Kind attentions() {
+    Kind kind{"attentions", "how queries and keys become weights: model.attention", {}};
+    for (const AttentionType& type : attention_types()) {
+        kind.entries.push_back(
+            {type.name, type.doc, [type] { return typed_keys_text("model.attention", *type.settings()); }});
+    }
+    return kind;
+}
+
+Kind positions() {
+    Kind kind{"positions", "how a model knows where a token stands: model.position", {}};
+    for (const PositionType& type : position_types()) {
+        kind.entries.push_back(
+            {type.name, type.doc, [type] { return typed_keys_text("model.position", *type.settings()); }});
+    }
+    return kind;
+}
+
+/// The other parts of a model of which there are several: the keys of [model] that are a plain choice.
 Kind modules() {
-    Kind kind{"modules", "parts of the model of which there are several", {}};
+    Kind kind{"modules", "other parts of the model of which there are several", {}};
     ModelConfig config;
     Fields fields;
     config.fields(fields);
     for (const Field& field : fields.list()) {
-        if (field.kind != Field::Kind::choice) continue;
+        if (field.kind != Field::Kind::choice || field.typed) continue;
         kind.entries.push_back({field.key, fmt::format("{}: {}", field.doc, fmt::join(field.choices, ", ")),
                                 [key = field.key, choices = field.choices, value = value_of(field)] {
                                     return fmt::format("  model.{} = {} by default; one of {}\n", key, value,
@@ -110,23 +128,57 @@ nn::TransformerOptions default_model() {
     return options;
 }
 
+/// For that model, and a task of as many positions and classes as its axes need to be seen.
+MetricSpec example_spec(const Probe& probe, const nn::TransformerOptions& model) {
+    return probe.spec({model, 32, {"..."}});
+}
+
+/// When a probe runs, and what that costs.
+std::string moment_text(const Probe& probe) {
+    switch (probe.moment()) {
+        case Moment::weights: return "weights, before the step and after the last";
+        case Moment::activations: return "activations, before the step and after the last";
+        case Moment::gradients: return "gradients, on steps that train, before clipping";
+        case Moment::update: return "update, on steps that train: the weights before and after";
+    }
+    throw Error("moment_text: no such moment");
+}
+
+/// The passes through the model that it needs beyond the step's own.
+std::string passes_text(const Probe& probe) {
+    const auto* capture = dynamic_cast<const CaptureProbe*>(&probe);
+    if (capture == nullptr) return probe.makes_passes() ? "forward and backward, its own" : "none";
+    std::vector<std::string> sources;
+    for (const Source source : capture->sources()) {
+        if (source == Source::evaluation) sources.emplace_back("evaluation batches");
+        if (source == Source::repeated) sources.emplace_back("repeated random tokens");
+        if (source == Source::random_periods) sources.emplace_back("random tokens of random periods");
+    }
+    return fmt::format("forward{}, over {}", capture->needs_activation_gradients() ? " and backward" : "",
+                       fmt::join(sources, " and "));
+}
+
 std::string probe_text(const std::string& name) {
     const nn::TransformerOptions model = default_model();
     const std::unique_ptr<Probe> probe = make_probe(name);
-    const MetricSpec spec = probe->spec(model);
+    const MetricSpec spec = example_spec(*probe, model);
     std::string dimensions = "step";
     for (const Dimension& dimension : spec.dimensions) {
         dimensions += ", " + dimension.name;
         if (!dimension.labels.empty()) dimensions += fmt::format(" ({})", fmt::join(dimension.labels, " "));
     }
-    const char* const reads = probe->needs_gradients() ? "gradients: on steps that train, before clipping"
-                              : probe->needs_records() ? "activations of the evaluation batches"
-                                                       : "weights";
     std::string text = fmt::format(
         "  log.probes.{} = N      at every N steps, to /heads/{}/value\n\n  formula     {}\n  dimensions  {}\n"
-        "  units       {}\n  range       {} to {}\n  reads       {}\n  source      {}\n  invariance  {}\n",
-        name, name, spec.formula, dimensions, spec.units, spec.minimum, spec.maximum, reads, spec.source,
-        spec.invariance);
+        "  units       {}\n  range       {} to {}\n  moment      {}\n  passes      {}\n  source      {}\n  invariance  "
+        "{}\n",
+        name, name, spec.formula, dimensions, spec.units, spec.minimum, spec.maximum, moment_text(*probe),
+        passes_text(*probe), spec.source, spec.invariance);
+    if (!spec.value_labels.empty()) {
+        text += "  values      ";
+        for (std::size_t code = 0; code < spec.value_labels.size(); ++code)
+            text += fmt::format("{}{} {}", code > 0 ? ", " : "", code, spec.value_labels[code]);
+        text += "\n";
+    }
     if (std::isnan(spec.null_mean)) return text + "  null        none\n";
     return text +
            fmt::format("  null        mean {:.4g}, standard deviation {:.4g}, for d_model = {} and head_dim = {}\n",
@@ -137,7 +189,7 @@ Kind probes() {
     Kind kind{"probes", "per-head measurements: keys of [log.probes]", {}};
     for (const std::string& name : probe_names()) {
         kind.entries.push_back(
-            {name, make_probe(name)->spec(default_model()).long_name, [name] { return probe_text(name); }});
+            {name, example_spec(*make_probe(name), default_model()).long_name, [name] { return probe_text(name); }});
     }
     return kind;
 }
@@ -167,12 +219,14 @@ Kind tables() {
 
 }  // namespace
 
-std::vector<Kind> kinds() { return {tasks(), modules(), optimizers(), schedules(), probes(), tables()}; }
+std::vector<Kind> kinds() {
+    return {tasks(), attentions(), positions(), modules(), optimizers(), schedules(), probes(), tables()};
+}
 
 Kind find_kind(const std::string& verb, const std::string& name) {
     std::vector<std::string> names;
     for (const Kind& kind : kinds()) {
-        if (kind.name == name) return kind;
+        if (kind.name == name || kind.name == name + "s") return kind;
         names.push_back(kind.name);
     }
     throw UsageError(fmt::format("{}: unknown kind \"{}\"{}", verb, name, suggestion(name, names)));

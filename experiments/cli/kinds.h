@@ -20,9 +20,10 @@ struct Kind {
     std::vector<KindEntry> entries;
 };
 
-/// tasks, modules, optimizers, schedules, probes, tables.
+/// tasks, attentions, positions, modules, optimizers, schedules, probes, tables.
 std::vector<Kind> kinds();
-/// The one of that name. Throws UsageError, which begins with `verb`, with the nearest when there is none.
+/// The one of that name, which may be in the singular. Throws UsageError, which begins with `verb`, with the nearest
+/// when there is none.
 Kind find_kind(const std::string& verb, const std::string& name);
 
 /// The entries of a kind, a line each; of an empty name, the kinds. Throws UsageError with the nearest for an unknown

@@ -1,10 +1,7 @@
 // The command line: arguments in, one verb called, exceptions out as exit codes with one clear message.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -34,18 +31,6 @@ const std::atomic<bool>& stop_on_signals() {
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
     return stop;
-}
-
-/// Threads that wait for work spin for milliseconds by default, which on a shared machine takes the cores from those
-/// that have work: a small model with two threads was measured five times slower. 3000 rounds are enough to bridge the
-/// gaps between two regions (300 cost 15 % of a small model's step on a quiet machine, 1000 cost 5 %). The OpenMP
-/// libraries read the setting when they are loaded, before main(), so the program starts itself once more. A user's own
-/// setting is kept.
-void wait_without_long_spins(char** argv) {
-    if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
-    setenv("GOMP_SPINCOUNT", "3000", 1);
-    setenv("KMP_BLOCKTIME", "0", 0);
-    execv("/proc/self/exe", argv);  // returns only when it failed: then go on as we are
 }
 
 void print_error(const std::string& message) {
@@ -78,6 +63,7 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
     run->add_option("overrides", arguments.run.overrides, overrides_help);
     run->add_option("--out", arguments.run.out, "the run's folder (default runs/<name>-s<seed>)");
     run->add_flag("--json", arguments.run.json, "end with a summary in JSON on stdout");
+    run->add_flag("--profile", arguments.run.profile, "end with where the time went: ops, optimizer, data, probes");
     run->callback([&] { action = [&] { cli::run(arguments.run, stop_on_signals()); }; });
 
     CLI::App* resume = app.add_subcommand("resume", "go on with a run that was stopped or killed");
@@ -113,7 +99,7 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
     inspect->add_flag("--json", arguments.inspect_json, "as JSON");
     inspect->callback([&] { action = [&] { cli::inspect(arguments.inspect_run, arguments.inspect_json); }; });
 
-    const std::string kinds_help = "tasks, modules, optimizers, schedules, probes or tables";
+    const std::string kinds_help = "tasks, attentions, positions, modules, optimizers, schedules, probes or tables";
     CLI::App* list = app.add_subcommand("list", "what can be named in a config, by kind");
     list->add_option("kind", arguments.kind, kinds_help + " (default: the kinds)");
     list->callback([&] { action = [&] { cli::list(arguments.kind); }; });
@@ -138,7 +124,6 @@ int run_command_line(int argc, char** argv) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
         throw UsageError(std::string(error.what()) + "; see headscope --help");
     }
-    wait_without_long_spins(argv);
     if (arguments.threads) set_num_threads(*arguments.threads);
     action();
     return exit_done;

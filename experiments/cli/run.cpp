@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <optional>
 #include <span>
 
+#include "autograd/profile.h"
+#include "experiments/cli/profile_text.h"
 #include "experiments/cli/progress.h"
+#include "experiments/cli/summary.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training.h"
@@ -17,10 +21,12 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
     const std::string folder =
         arguments.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : arguments.out;
     create_run_folder(folder);
+    std::optional<Profile> profile;
     try {
         const std::string text = config.resolved();
         write_file_atomically(RunPaths(folder).config, std::as_bytes(std::span(text)));
         ProgressPrinter printer(stderr);
+        if (arguments.profile) profile.emplace();
         train(experiment, folder, false, report_to(printer, stop));
     } catch (...) {
         // A run that failed before its first log has nothing to resume and nothing to show.
@@ -28,7 +34,13 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
         if (!std::filesystem::exists(RunPaths(folder).log, ignored)) std::filesystem::remove_all(folder, ignored);
         throw;
     }
-    inspect(folder, arguments.json);
+    if (!profile) {
+        inspect(folder, arguments.json);
+        return;
+    }
+    const RunSummary summary = read_summary(folder);
+    fmt::print("{}\n", arguments.json ? add_profile(to_json(summary), profile->rows())
+                                      : to_text(summary) + "\n" + to_text(profile->rows()));
 }
 
 }  // namespace headscope::cli

@@ -105,6 +105,15 @@ void read_overlaps(const hdf5::File& log, RunSummary& summary) {
             }
 }
 
+/// The numbers of a group by name; none when the log has no such group.
+std::vector<Floor> read_lines(const hdf5::File& log, const std::string& group) {
+    std::vector<Floor> lines;
+    if (log.has_group(group))
+        for (const std::string& name : log.children(group))
+            lines.push_back({name, log.read<double>(group + "/" + name).at(0)});
+    return lines;
+}
+
 }  // namespace
 
 RunSummary read_summary(const std::string& run) {
@@ -126,9 +135,8 @@ RunSummary read_summary(const std::string& run) {
     summary.eval_accuracy = last_number(log, "/eval/accuracy");
     const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
     summary.step = std::max({summary.train_step, summary.eval_step, checkpoints.empty() ? 0 : checkpoints.back()});
-    if (log.has_group("/task/floors"))
-        for (const std::string& name : log.children("/task/floors"))
-            summary.floors.push_back({name, log.read<double>("/task/floors/" + name).at(0)});
+    summary.floors = read_lines(log, "/task/floors");
+    summary.references = read_lines(log, "/task/references");
     summary.overlap_null_mean = summary.overlap_null_std = not_measured;
     read_grad_norms(log, summary);
     read_entropies(log, summary);

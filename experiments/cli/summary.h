@@ -31,7 +31,7 @@ struct RunSummary {
     double elapsed;  ///< seconds
     std::int64_t train_step, eval_step;
     double train_loss, eval_loss, eval_accuracy;  ///< NaN without a row
-    std::vector<Floor> floors;
+    std::vector<Floor> floors, references;
     double overlap_null_mean, overlap_null_std;
     std::vector<HeadRow> heads;      ///< by layer, then head; empty without probes
     std::vector<HeadPair> top_pair;  ///< the pair with the highest overlap, or none

@@ -34,20 +34,34 @@ std::string overlap_cell(double overlap, double z) {
 std::string head_name(std::int64_t layer, std::int64_t head) { return fmt::format("{}.{}", layer, head); }
 
 std::string losses(const RunSummary& summary) {
-    std::string text = "\nloss, nat per token\n";
+    struct Line {
+        std::string name;
+        double loss;
+        std::string note;
+    };
+    std::vector<Line> lines;
     if (summary.train_step >= 0)
-        text += fmt::format("  training batch {:>8.4f}   step {}\n", summary.train_loss, summary.train_step);
+        lines.push_back({"training batch", summary.train_loss, fmt::format("step {}", summary.train_step)});
     if (summary.eval_step >= 0)
-        text += fmt::format("  evaluation     {:>8.4f}   step {}, accuracy {:.3f}\n", summary.eval_loss,
-                            summary.eval_step, summary.eval_accuracy);
+        lines.push_back({"evaluation", summary.eval_loss,
+                         fmt::format("step {}, accuracy {:.3f}", summary.eval_step, summary.eval_accuracy)});
     const double loss = summary.eval_step >= 0 ? summary.eval_loss : summary.train_loss;
-    for (const Floor& floor : summary.floors) {
-        text += fmt::format("  floor {:<8} {:>8.4f}", floor.name, floor.loss);
-        if (std::isfinite(loss))
-            text += fmt::format("   {:.4f} {}", std::abs(loss - floor.loss),
-                                loss < floor.loss ? "above the run's loss" : "below the run's loss");
-        text += "\n";
-    }
+    const auto compare = [&](const std::string& kind, const std::vector<Floor>& others) {
+        for (const Floor& other : others)
+            lines.push_back({kind + other.name, other.loss,
+                             std::isfinite(loss) ? fmt::format("{:.4f} {} the run's loss", std::abs(loss - other.loss),
+                                                               loss < other.loss ? "above" : "below")
+                                                 : ""});
+    };
+    compare("floor ", summary.floors);
+    compare("reference ", summary.references);
+
+    std::size_t width = 0;
+    for (const Line& line : lines) width = std::max(width, line.name.size());
+    std::string text = "\nloss, nat per token\n";
+    for (const Line& line : lines)
+        text += fmt::format("  {:<{}} {:>8.4f}{}{}\n", line.name, width, line.loss, line.note.empty() ? "" : "   ",
+                            line.note);
     return text;
 }
 
@@ -112,6 +126,12 @@ nlohmann::ordered_json by_projection(const std::array<double, 4>& values) {
     return object;
 }
 
+nlohmann::ordered_json by_name(const std::vector<Floor>& lines) {
+    auto object = nlohmann::ordered_json::object();
+    for (const Floor& line : lines) object[line.name] = line.loss;
+    return object;
+}
+
 }  // namespace
 
 std::string to_text(const RunSummary& summary) {
@@ -134,8 +154,8 @@ std::string to_json(const RunSummary& summary) {
     if (summary.train_step >= 0) json["train"] = {{"step", summary.train_step}, {"loss", summary.train_loss}};
     if (summary.eval_step >= 0)
         json["eval"] = {{"step", summary.eval_step}, {"loss", summary.eval_loss}, {"accuracy", summary.eval_accuracy}};
-    json["floors"] = nlohmann::ordered_json::object();
-    for (const Floor& floor : summary.floors) json["floors"][floor.name] = floor.loss;
+    json["floors"] = by_name(summary.floors);
+    json["references"] = by_name(summary.references);
     json["overlap_null"] = {{"mean", summary.overlap_null_mean}, {"std", summary.overlap_null_std}};
     json["heads"] = nlohmann::ordered_json::array();
     for (const HeadRow& row : summary.heads)

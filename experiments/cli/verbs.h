@@ -15,6 +15,7 @@ struct RunArguments {
     std::vector<std::string> overrides;  ///< "model.d_model=32"
     std::string out;                     ///< the run folder; empty: runs/<name>-s<seed>
     bool json = false;                   ///< end with one JSON object on stdout instead of the table
+    bool profile = false;                ///< and say where the time went
 };
 /// Trains. `stop` is set by a signal.
 void run(const RunArguments& arguments, const std::atomic<bool>& stop);

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "autograd/parallel.h"
-#include "experiments/probes/probe.h"
+#include "experiments/probes/capture.h"
 
 namespace headscope {
 
@@ -37,9 +37,33 @@ double head_sum(const Tensor& weights, std::int64_t head) {
     });
 }
 
-class AttentionEntropy : public Probe {
+class MeanEntropy : public Accumulator {
 public:
-    MetricSpec spec(const nn::TransformerOptions& model) const override {
+    explicit MeanEntropy(const nn::Transformer& model)
+        : heads_(model.options().block.num_heads), sums_(static_cast<std::size_t>(model.num_layers() * heads_)) {}
+
+    void add(const Capture& capture) override {
+        // One chunk per head: each sum is one thread's, in the order of the batches.
+        parallel_chunks(static_cast<std::int64_t>(sums_.size()), [&](std::int64_t chunk) {
+            sums_[static_cast<std::size_t>(chunk)] += head_sum(capture.layer(chunk / heads_).weights(), chunk % heads_);
+        });
+        rows_ += capture.batch().inputs.numel();
+    }
+
+    std::vector<double> values() const override {
+        std::vector<double> means = sums_;
+        for (double& mean : means) mean /= static_cast<double>(rows_);
+        return means;
+    }
+
+private:
+    std::int64_t heads_, rows_ = 0;
+    std::vector<double> sums_;
+};
+
+class AttentionEntropy : public CaptureProbe {
+public:
+    MetricSpec spec(const ProbeSetup& setup) const override {
         return {.name = "attention_entropy",
                 .long_name = "mean entropy of a head's attention rows",
                 .units = "nat",
@@ -47,29 +71,11 @@ public:
                 .source = "Shannon 1948",
                 .invariance = "GL",
                 .minimum = 0,
-                .dimensions = {{"layer", model.num_layers, {}}, {"head", model.block.num_heads, {}}}};
+                .dimensions = {{"layer", setup.layers(), {}}, {"head", setup.heads(), {}}}};
     }
 
-    bool needs_gradients() const override { return false; }
-    bool needs_records() const override { return true; }
-
-    std::vector<double> measure(const ProbeContext& context) const override {
-        const auto& batches = context.eval_records();
-        const std::int64_t layers = context.model.num_layers();
-        const std::int64_t heads = context.model.options().block.num_heads;
-        std::vector<double> entropies(static_cast<std::size_t>(layers * heads));
-        // One chunk per head: each sum is one thread's, in the order of the batches.
-        parallel_chunks(layers * heads, [&](std::int64_t chunk) {
-            double sum = 0;
-            std::int64_t rows = 0;
-            for (const auto& records : batches) {
-                const Tensor& weights = records[static_cast<std::size_t>(chunk / heads)].weights;
-                sum += head_sum(weights, chunk % heads);
-                rows += weights.size(0) * weights.size(2);
-            }
-            entropies[static_cast<std::size_t>(chunk)] = sum / static_cast<double>(rows);
-        });
-        return entropies;
+    std::unique_ptr<Accumulator> accumulate(const ProbeContext& context) const override {
+        return std::make_unique<MeanEntropy>(context.model);
     }
 };
 

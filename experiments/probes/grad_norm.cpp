@@ -52,20 +52,20 @@ double gradient_norm(const nn::HeadSlice& slice) {
 
 class GradNorm : public Probe {
 public:
-    MetricSpec spec(const nn::TransformerOptions& model) const override {
-        return {.name = "grad_norm",
-                .long_name = "norm of the loss gradient of a head's weights",
-                .units = "1",
-                .formula = "||dL/dW_p^h||_F, before clipping, weights without biases",
-                .source = "definition",
-                .invariance = "orthogonal",
-                .minimum = 0,
-                .dimensions = {{"layer", model.num_layers, {}},
-                               {"head", model.block.num_heads, {}},
-                               {"projection", 4, {"q", "k", "v", "o"}}}};
+    MetricSpec spec(const ProbeSetup& setup) const override {
+        return {
+            .name = "grad_norm",
+            .long_name = "norm of the loss gradient of a head's weights",
+            .units = "1",
+            .formula = "||dL/dW_p^h||_F, before clipping, weights without biases",
+            .source = "definition",
+            .invariance = "orthogonal",
+            .minimum = 0,
+            .dimensions = {
+                {"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    bool needs_gradients() const override { return true; }
+    Moment moment() const override { return Moment::gradients; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         std::vector<double> norms;

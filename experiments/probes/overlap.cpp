@@ -73,12 +73,9 @@ void measure_projection(const nn::MultiHeadAttention& attention, nn::Projection 
 
 class Overlap : public Probe {
 public:
-    MetricSpec spec(const nn::TransformerOptions& model) const override {
-        const std::int64_t heads = model.block.num_heads;
-        const double d = static_cast<double>(model.block.d_model);
-        const double head_dim =
-            static_cast<double>(model.block.head_dim != 0 ? model.block.head_dim : model.block.d_model / heads);
-        const double k = std::min(head_dim, d);
+    MetricSpec spec(const ProbeSetup& setup) const override {
+        const auto d = static_cast<double>(setup.d_model());
+        const double k = std::min(static_cast<double>(setup.head_dim()), d);
         return {.name = "overlap",
                 .long_name = "overlap of two heads' subspaces",
                 .units = "1",
@@ -87,15 +84,15 @@ public:
                 .invariance = "GL",
                 .minimum = 0,
                 .maximum = 1,
-                .dimensions = {{"layer", model.num_layers, {}},
+                .dimensions = {{"layer", setup.layers(), {}},
                                {"projection", 4, {"q", "k", "v", "o"}},
-                               {"head", heads, {}},
-                               {"head_other", heads, {}}},
+                               {"head", setup.heads(), {}},
+                               {"head_other", setup.heads(), {}}},
                 .null_mean = k / d,
                 .null_std = k < d ? std::sqrt(2.0) * (d - k) / (d * std::sqrt((d - 1) * (d + 2))) : 0.0};
     }
 
-    bool needs_gradients() const override { return false; }
+    Moment moment() const override { return Moment::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const std::int64_t heads = context.model.options().block.num_heads;

@@ -1,9 +1,13 @@
 #include "experiments/probes/probe.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
+#include "autograd/profile.h"
 #include "experiments/errors.h"
+#include "experiments/probes/capture.h"
+#include "experiments/probes/sequences.h"
 
 namespace headscope {
 
@@ -17,7 +21,52 @@ std::map<std::string, MakeProbe>& registry() {
     return probes;
 }
 
+bool wants(const CaptureProbe& probe, Source source) {
+    const std::vector<Source> wanted = probe.sources();
+    return std::find(wanted.begin(), wanted.end(), source) != wanted.end();
+}
+
 }  // namespace
+
+const char* name_of(Moment moment) {
+    switch (moment) {
+        case Moment::weights: return "weights";
+        case Moment::activations: return "activations";
+        case Moment::gradients: return "gradients";
+        case Moment::update: return "update";
+    }
+    return "?";
+}
+
+std::vector<double> CaptureProbe::measure(const ProbeContext& context) const {
+    return measure_together({this}, context).front();
+}
+
+std::vector<std::vector<double>> measure_together(const std::vector<const CaptureProbe*>& probes,
+                                                  const ProbeContext& context,
+                                                  const std::function<void(std::size_t i)>& added) {
+    std::vector<std::unique_ptr<Accumulator>> sums;
+    for (const CaptureProbe* probe : probes) sums.push_back(probe->accumulate(context));
+    for (const Source source : {Source::evaluation, Source::repeated, Source::random_periods}) {
+        const auto wanted = [&](const CaptureProbe* probe) { return wants(*probe, source); };
+        if (std::none_of(probes.begin(), probes.end(), wanted)) continue;
+        const bool gradients = std::any_of(probes.begin(), probes.end(), [&](const CaptureProbe* probe) {
+            return wanted(probe) && probe->needs_activation_gradients();
+        });
+        for (const Batch& batch : batches_of(source, context)) {
+            const Capture capture(context.model, batch, source, gradients);
+            Profile::mark(Profile::Phase::other, "passes for probes");
+            for (std::size_t i = 0; i < probes.size(); ++i) {
+                if (!wanted(probes[i])) continue;
+                sums[i]->add(capture);
+                if (added) added(i);
+            }
+        }
+    }
+    std::vector<std::vector<double>> values;
+    for (const auto& sum : sums) values.push_back(sum->values());
+    return values;
+}
 
 std::vector<std::string> probe_names() {
     std::vector<std::string> names;

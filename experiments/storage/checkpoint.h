@@ -4,9 +4,9 @@
 // all that follows the block, as text. Damage is found before the HDF5 library sees a byte. It holds
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
-//   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256; of the best
-//   evaluation
-//                                        so far best_step, best_loss, evaluations_since_best, last_evaluation (a step)
+//   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256; and of the
+//                                        best evaluation so far, at a step that eval.every divides, best_step,
+//                                        best_loss, evaluations_since_best, last_evaluation (a step)
 // checkpoints/best.h5, written with checkpoint.best = true, is a checkpoint too: that of the lowest evaluation loss.
 // Equal contents give equal bytes.
 #pragma once

@@ -1,6 +1,7 @@
 #include "experiments/storage/log.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <ctime>
 #include <span>
@@ -174,6 +175,8 @@ void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
         file.set_attribute(object, "maximum", spec.maximum);
         file.set_attribute(object, "null_mean", spec.null_mean);
         file.set_attribute(object, "null_std", spec.null_std);
+        if (!spec.value_labels.empty())
+            file.set_attribute(object, "value_labels", fmt::format("{}", fmt::join(spec.value_labels, ", ")));
     }
 }
 

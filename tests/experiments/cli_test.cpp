@@ -108,13 +108,14 @@ void write_log(const std::string& folder, bool with_metrics) {
     log.append("eval", 20, {1.25, 0.625});
     log.set_number("/task/floors/both", 1.0758, "nat", "floor");
     log.set_number("/task/floors/none", 2.7726, "nat", "floor");
+    log.set_number("/task/references/neighbourhood", 1.2, "nat", "reference");
     if (with_metrics) {
         nn::TransformerOptions model;
         model.block.d_model = 10;
         model.block.num_heads = 3;
         model.block.head_dim = 4;
         for (const char* name : {"grad_norm", "overlap", "attention_entropy"})
-            log.declare_metric(make_probe(name)->spec(model), false);
+            log.declare_metric(make_probe(name)->spec({model, 12, {}}), false);
         std::vector<double> norms(24), overlaps(72, 0.25), entropies{1, 0.5, 1.5, 2, 0.75, 1.25};
         for (std::size_t i = 0; i < norms.size(); ++i) norms[i] = 0.01 * static_cast<double>(i);
         norms[(1 * 3 + 1) * 4 + 2] = 123.456;  // layer 1, head 1, W_v
@@ -142,6 +143,9 @@ TEST(Summary, ReadsTheNewestRows) {
     EXPECT_EQ(summary.eval_accuracy, 0.625);
     ASSERT_EQ(summary.floors.size(), 2u);
     EXPECT_EQ(summary.floors[0].name, "both");
+    ASSERT_EQ(summary.references.size(), 1u);
+    EXPECT_EQ(summary.references[0].name, "neighbourhood");
+    EXPECT_EQ(summary.references[0].loss, 1.2);
     ASSERT_EQ(summary.heads.size(), 6u);
     const HeadRow& head = summary.heads[2];  // layer 0, head 2
     EXPECT_EQ(head.layer, 0);
@@ -173,8 +177,13 @@ TEST(Summary, SaysWhatTheHeadsDid) {
     const std::string text = to_text(summary);
     expect_at_most_80_columns(text);
     for (const char* part :
-         {"finished at step 20, seed 4, 1:15 of training", "evaluation       1.2500   step 20, accuracy 0.625",
-          "floor both       1.0758   0.1742 below", "floor none       2.7726   1.5226 above",
+         {"finished at step 20, seed 4, 1:15 of training",
+          // As wide as the longest name.
+          "  training batch            1.5000   step 10\n",
+          "  evaluation                1.2500   step 20, accuracy 0.625\n",
+          "  floor both                1.0758   0.1742 below the run's loss\n",
+          "  floor none                2.7726   1.5226 above the run's loss\n",
+          "  reference neighbourhood   1.2000   0.0500 below the run's loss\n",
           "strongest gradient is head 1.1's, on W_v: 123.46", "Heads 0.0 and 0.2 overlap most, in W_k: 0.750, z = +",
           "Two random heads would overlap by 0.400", "Head 0.1 attends most sharply (0.500 nat), head 1.0 most widely"})
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
@@ -203,6 +212,7 @@ TEST(Summary, IsAlsoJson) {
     EXPECT_EQ(json["state"], "finished");
     EXPECT_EQ(json["eval"]["loss"], 1.25);
     EXPECT_EQ(json["floors"]["none"], 2.7726);
+    EXPECT_EQ(json["references"], (nlohmann::json{{"neighbourhood", 1.2}}));
     EXPECT_EQ(json["heads"].size(), 6u);
     EXPECT_NEAR(json["heads"][4]["grad_norm"]["v"].get<double>(), 123.456, 1e-4);
     EXPECT_FALSE(json["sentences"].empty());

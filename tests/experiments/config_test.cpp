@@ -200,8 +200,9 @@ TEST(Prepare, MemoryEstimateAddsUp) {
         prepare(parse_config(minimal, "run.toml", {"train.batch_size=3", "log.probes.attention_entropy=1"}));
     const MemoryEstimate more = estimate_memory(probed);
     EXPECT_EQ(more.parts[2].bytes, 2 * parameters);
-    // 8 evaluation batches of 3 sequences of 12, 2 blocks of 4 heads of 16.
-    EXPECT_EQ(more.parts.back().bytes, 4.0 * 8 * (2 * 3 * 4 * 12 * 12 + 2 * 36 * 4 * 64));
+    // 16 sequences of 12 in 2 blocks of 4 heads of 16: two maps; each head's result; q, k, v and head_out twice.
+    const double tokens = 16 * 12;
+    EXPECT_EQ(more.parts.back().bytes, 4.0 * 2 * tokens * (4 * (2 * 12 + 64) + 8 * 64));
     EXPECT_NO_THROW(refuse_if_too_large(more, more.total()));
     EXPECT_THROW(refuse_if_too_large(more, more.total() - 1), UsageError);
 }

@@ -22,13 +22,17 @@ std::string message_of(const Call& call) {
 
 TEST(List, NamesAllKinds) {
     const std::string text = list_text("");
-    for (const char* kind : {"tasks", "modules", "optimizers", "schedules", "probes", "tables"})
+    for (const char* kind :
+         {"tasks", "attentions", "positions", "modules", "optimizers", "schedules", "probes", "tables"})
         EXPECT_TRUE(contains(text, std::string(kind) + " ")) << text;
 }
 
 TEST(List, NamesWhatIsRegistered) {
     EXPECT_TRUE(contains(list_text("tasks"), "toy               for tests\n")) << list_text("tasks");
     EXPECT_TRUE(contains(list_text("schedules"), "constant  stays as it is after warm-up\ncosine    "));
+    EXPECT_TRUE(contains(list_text("attentions"), "softmax  softmax of q k^T / sqrt(d_k) over the visible keys\n"));
+    EXPECT_TRUE(contains(list_text("positions"), "learned     a trained row per position"));
+    EXPECT_EQ(list_text("position"), list_text("positions"));
     for (const std::string& name : probe_names()) EXPECT_TRUE(contains(list_text("probes"), name + " "));
 }
 
@@ -66,20 +70,25 @@ TEST(Describe, ProbesSayHowTheyMeasure) {
     const std::string overlap = describe_text("probes", "overlap");
     for (const char* part : {"log.probes.overlap = N", "/heads/overlap/value", "formula     ||U_i^T U_j||_F^2",
                              "dimensions  step, layer, projection (q k v o), head, head_other\n", "units       1\n",
-                             "range       0 to 1\n", "source      Bjorck", "invariance  GL\n", "reads       weights\n",
+                             "range       0 to 1\n", "source      Bjorck", "invariance  GL\n",
+                             "moment      weights, before", "passes      none\n",
                              "null        mean 0.25, standard deviation 0.01645, for d_model = 64 and head_dim = 16\n"})
         EXPECT_TRUE(contains(overlap, part)) << part << " in\n" << overlap;
     const std::string grad_norm = describe_text("probes", "grad_norm");
     EXPECT_TRUE(contains(grad_norm, "range       0 to inf\n")) << grad_norm;
     EXPECT_TRUE(contains(grad_norm, "null        none\n"));
-    EXPECT_TRUE(contains(grad_norm, "reads       gradients"));
+    EXPECT_TRUE(contains(grad_norm, "moment      gradients, on steps that train"));
+    const std::string entropy = describe_text("probes", "attention_entropy");
+    EXPECT_TRUE(contains(entropy, "moment      activations")) << entropy;
+    EXPECT_TRUE(contains(entropy, "passes      forward, over evaluation batches\n"));
 }
 
 TEST(Describe, UnknownNamesGetTheNearest) {
     EXPECT_EQ(message_of([] { list_text("optimisers"); }),
               "list: unknown kind \"optimisers\"; did you mean optimizers?");
     EXPECT_EQ(message_of([] { describe_text("weather", "sgd"); }),
-              "describe: unknown kind \"weather\"; known: tasks, modules, optimizers, schedules, probes, tables");
+              "describe: unknown kind \"weather\"; known: tasks, attentions, positions, modules, optimizers, "
+              "schedules, probes, tables");
     EXPECT_EQ(message_of([] { describe_text("probes", "grad_nrom"); }),
               "describe: there is no \"grad_nrom\" among the probes; did you mean grad_norm?");
 }

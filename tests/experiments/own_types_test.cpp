@@ -10,7 +10,9 @@ namespace {
 class DownOptimizer : public optim::Optimizer {
 public:
     DownOptimizer(std::vector<optim::ParameterGroup> groups, double bias) : Optimizer(std::move(groups)), bias_(bias) {}
-    void step() override {
+
+private:
+    void update(double) override {
         for (const optim::ParameterGroup& group : groups_)
             for (const NamedTensor& parameter : group.parameters) {
                 Tensor values = parameter.tensor;
@@ -19,7 +21,6 @@ public:
             }
     }
 
-private:
     double bias_;
 };
 

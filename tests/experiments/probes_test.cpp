@@ -5,46 +5,19 @@
 #include <cmath>
 #include <vector>
 
-#include "autograd/random.h"
 #include "experiments/errors.h"
-#include "experiments/probes/probe.h"
+#include "tests/experiments/probe_helpers.h"
 
 namespace headscope {
 namespace {
 
 using Columns = std::vector<std::vector<double>>;  // a matrix as a list of columns
 
-nn::TransformerOptions small_model(std::int64_t d_model = 10, std::int64_t head_dim = 4) {
-    nn::TransformerOptions options;
-    options.vocab_size = 7;
-    options.max_len = 6;
-    options.num_layers = 2;
-    options.block.d_model = d_model;
-    options.block.num_heads = 3;
-    options.block.head_dim = head_dim;
-    options.block.d_ff = 0;
-    return options;
-}
-
-void fill_normal(Tensor tensor, const std::string& stream) {
-    const RandomStream random(5, stream);
-    for (std::int64_t i = 0; i < tensor.numel(); ++i)
-        tensor.data<float>()[i] = static_cast<float>(random.normal(static_cast<std::uint64_t>(i)));
-}
-
-void fill_parameters(nn::Transformer& model, const std::string& stream) {
-    for (const NamedTensor& parameter : model.named_parameters())
-        fill_normal(parameter.tensor, stream + parameter.name);
-}
-
-std::vector<double> measure(const std::string& name, nn::Transformer& model,
-                            const std::vector<std::vector<nn::AttentionRecord>>& records = {}) {
+std::vector<double> measure(const std::string& name, nn::Transformer& model) {
+    const RandomTask task(7, 6);
     const std::vector<Batch> batches;
-    const ProbeContext context{model, 0, batches, [&]() -> const auto& {return records;
+    return make_probe(name)->measure({.model = model, .step = 0, .seed = 5, .task = task, .eval_batches = batches});
 }
-};  // namespace
-return make_probe(name)->measure(context);
-}  // namespace headscope
 
 const nn::Linear& linear_of(const nn::MultiHeadAttention& attention, std::size_t projection) {
     const nn::Linear* linears[] = {&attention.W_q, &attention.W_k, &attention.W_v, &attention.W_o};
@@ -219,7 +192,7 @@ TEST(Overlap, IsOneForClonesAndIgnoresTheInnerBasis) {
 
 TEST(Overlap, OfRandomMatricesFollowsItsNull) {
     const nn::TransformerOptions options = small_model();
-    const MetricSpec spec = make_probe("overlap")->spec(options);
+    const MetricSpec spec = make_probe("overlap")->spec({options, 6, {}});
     std::vector<double> draws;
     for (int draw = 0; draw < 350; ++draw) {
         nn::Transformer model(options);
@@ -236,45 +209,28 @@ TEST(Overlap, OfRandomMatricesFollowsItsNull) {
 }
 
 TEST(AttentionEntropy, IsTheMeanOverSequencesAndPositions) {
-    nn::Transformer model(small_model());
-    const std::int64_t T = 5;
-    std::vector<std::vector<nn::AttentionRecord>> records(2, std::vector<nn::AttentionRecord>(2));
+    ProbeBench bench(small_model());
     std::vector<double> expected(6, 0.0);
-    const std::int64_t sequences[] = {2, 3};  // batches of different sizes
-    for (std::size_t batch = 0; batch < 2; ++batch)
-        for (std::size_t layer = 0; layer < 2; ++layer) {
-            const std::int64_t B = sequences[batch];
-            Tensor weights = Tensor::zeros({B, 3, T, T});
-            const RandomStream random(3, "rows", 2 * batch + layer);
-            for (std::int64_t row = 0; row < B * 3 * T; ++row) {
-                const std::int64_t visible = row % T + 1;
-                double total = 0, entropy = 0;
-                for (std::int64_t j = 0; j < visible; ++j)
-                    total += random.uniform(static_cast<std::uint64_t>(row * T + j));
-                for (std::int64_t j = 0; j < visible; ++j) {
-                    const auto p = static_cast<float>(random.uniform(static_cast<std::uint64_t>(row * T + j)) / total);
-                    weights.data<float>()[row * T + j] = p;
-                    entropy -= static_cast<double>(p) * std::log(static_cast<double>(p));
-                }
-                const auto head = static_cast<std::size_t>(row / T % 3);
-                expected[layer * 3 + head] += entropy / static_cast<double>((2 + 3) * T);
-            }
-            records[batch][layer].weights = weights;
-        }
-    const std::vector<double> entropies = measure("attention_entropy", model, records);
-    ASSERT_EQ(entropies.size(), expected.size());
-    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(entropies[i], expected[i], 1e-12);
-}
-
-TEST(Probes, NameTheirAxes) {
-    for (const std::string& name : probe_names()) {
-        const MetricSpec spec = make_probe(name)->spec(small_model());
-        EXPECT_EQ(spec.name, name);
-        for (const std::string& text : {spec.long_name, spec.units, spec.formula, spec.source, spec.invariance})
-            EXPECT_FALSE(text.empty()) << name;
-        ASSERT_FALSE(spec.dimensions.empty()) << name;
-        EXPECT_EQ(spec.dimensions[0].name, "layer") << name;
+    double rows = 0;
+    for (const Batch& batch : bench.eval_batches) {  // of different sizes
+        nn::AttentionRecord records[2];
+        for (std::size_t layer = 0; layer < 2; ++layer) bench.model.blocks[layer]->attn.watch(&records[layer]);
+        bench.model.forward(batch.inputs);
+        for (const auto& block : bench.model.blocks) block->attn.watch(nullptr);
+        const std::int64_t B = batch.inputs.size(0), T = batch.inputs.size(1);
+        rows += static_cast<double>(B * T);
+        for (std::size_t layer = 0; layer < 2; ++layer)
+            for (std::int64_t b = 0; b < B; ++b)
+                for (std::int64_t h = 0; h < 3; ++h)
+                    for (std::int64_t t = 0; t < T; ++t)
+                        for (std::int64_t j = 0; j <= t; ++j) {
+                            const double p = records[layer].weights.at({b, h, t, j});
+                            expected[layer * 3 + static_cast<std::size_t>(h)] -= p * std::log(p);
+                        }
     }
+    const std::vector<double> entropies = bench.measure("attention_entropy");
+    ASSERT_EQ(entropies.size(), expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(entropies[i], expected[i] / rows, 1e-12);
 }
 
 }  // namespace

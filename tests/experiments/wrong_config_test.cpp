@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(
             "[model]\nnorm = \"Pre\"",
             "run.toml:5:8: model.norm must be one of \"none\", \"pre\", \"post\", got \"Pre\"; did you mean \"pre\"?"},
         Wrong{"[model]\nattention = \"lineal\"",
-              "run.toml:5:13: model.attention must be one of \"softmax\", \"linear\", \"uniform\", got \"lineal\"; did "
+              "run.toml:5:13: model.attention must be one of \"linear\", \"softmax\", \"uniform\", got \"lineal\"; did "
               "you mean \"linear\"?"},
         Wrong{"[optimizer]\ntype = \"adma\"\nmomentum = 0.5",
               "run.toml:5:8: optimizer.type must be one of \"adam\", \"adamw\", \"muon\", \"rmsprop\", \"sgd\", got "

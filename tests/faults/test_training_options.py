@@ -147,6 +147,24 @@ def test_early_stop_is_the_same_across_resume(config, tmp_path):
                {key: value for key, value in trainer(newest_checkpoint(early)).items() if key != "elapsed"}
 
 
+def test_the_evaluation_at_the_end_counts_for_best_but_not_for_a_longer_run(config, tmp_path):
+    """At a step that eval.every does not divide a run evaluates only because it ends there."""
+    early = run(config, tmp_path / "early", *OVERFIT, "eval.patience=4")
+    end = int(newest_checkpoint(early).stem.split("-")[1])
+    for middle in (end - 25, end - 5):
+        stopped = run(config, tmp_path / f"stopped{middle}", *OVERFIT, "eval.patience=4", f"train.steps={middle}")
+        assert eval_losses(stopped)[0][-1] == middle
+        headscope("resume", stopped, "train.steps=300")
+        assert_same_runs(early, stopped)
+
+    short = run(config, tmp_path / "short", *OVERFIT, "checkpoint.best=true", "train.steps=5")
+    steps, losses = eval_losses(short)
+    assert steps == [0, 5] and losses[1] < losses[0]
+    found = trainer(short / "checkpoints" / "best.h5")
+    assert (found["step"], found["best_step"], found["best_loss"]) == (5, 5, losses[1])
+    assert [step for step, kind in events(short) if kind == "best"] == [0, 5]
+
+
 @pytest.mark.parametrize("key", ["eval.patience=2", "checkpoint.best=true"])
 def test_needs_evaluation_data(key, tmp_path):
     write_tokens(tmp_path / "train.h5", 5, BATCH, T, VOCAB)

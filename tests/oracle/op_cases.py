@@ -125,6 +125,10 @@ class Draw:
         x = self.real(self.shape())
         return x.permute(self.attribute("order", [int(a) for a in self.random.permutation(x.dim())]))
 
+    def sum_to(self):
+        x = self.real(self.shape())
+        return x.sum_to_size(self.attribute("sizes", self.stretched(list(x.shape))))
+
     def broadcast_to(self):
         sizes = self.shape()
         return self.real(self.stretched(sizes)).broadcast_to(self.attribute("sizes", sizes))
@@ -232,23 +236,42 @@ class Draw:
         turned = torch.complex(planes[..., 0, :].double(), planes[..., 1, :].double()) * turn
         return torch.stack([turned.real, turned.imag], -2).reshape(x.shape).to(x.dtype)
 
+    def seen(self, batch, heads, queries, keys):
+        """Draws a mask: causal, padding, a tensor with axes to broadcast, any of them together. [B, H, Tq, Tk]"""
+        seen = torch.ones(batch, heads, queries, keys, dtype=torch.bool)
+        if self.attribute("causal", self.flag()):
+            seen = seen.tril()
+        if self.attribute("padding", self.flag()):
+            lengths = torch.from_numpy(self.random.integers(0, keys + 1, batch))  # 0: nothing but padding
+            seen = seen & self.given(torch.arange(keys) < lengths[:, None])[:, None, None]
+        if self.attribute("visible", self.flag()):
+            shape = [1 if self.flag() else size for size in (batch, heads, queries)]
+            seen = seen & self.booleans(shape + [keys])
+        return seen
+
     def attention(self):
         batch, heads = self.number(1, 3), self.attribute("heads", self.number(1, 4))
         queries, keys = self.number(1, 7), self.number(1, 7)
         key_dim, value_dim = self.number(1, 5), self.number(1, 5)
-        causal = self.attribute("causal", self.flag())
         q, k, v = (self.real([batch, length, heads * width]) for length, width in
                    ((queries, key_dim), (keys, key_dim), (keys, value_dim)))
-        seen = torch.ones(batch, heads, queries, keys, dtype=torch.bool)
-        if self.flag():
-            seen = self.booleans([batch, self.random.choice([1, heads]), queries, keys]).broadcast_to(seen.shape)
-        if causal:
-            seen = seen.tril()
         q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
+        seen = self.seen(batch, heads, queries, keys)
         blind = ~seen.any(-1, keepdim=True)
-        scores = (q @ k.mT / key_dim ** 0.5).masked_fill(~seen & ~blind, -torch.inf)
-        weights = scores.softmax(-1).masked_fill(blind, 0)
-        return (weights @ v).transpose(1, 2).reshape(batch, queries, -1)
+        kind = self.attribute("kind", self.number(0, 2))
+        if kind == 0:
+            scores = q @ k.mT / key_dim ** 0.5
+            if self.attribute("alibi", self.flag()):
+                slopes = (2.0 ** (-8 * torch.arange(1, heads + 1, dtype=torch.float64) / heads)).to(q.dtype)
+                distances = (torch.arange(queries)[:, None] - torch.arange(keys)).abs()
+                scores = scores - slopes[:, None, None] * distances
+            weights = scores.masked_fill(~seen & ~blind, -torch.inf).softmax(-1).masked_fill(blind, 0)
+        else:
+            scores = (torch.nn.functional.elu(q) + 1) @ (torch.nn.functional.elu(k) + 1).mT if kind == 1 else 1
+            scores = scores * seen.to(q.dtype)
+            weights = scores / (scores.sum(-1, keepdim=True) + blind)
+        output = (weights @ v).transpose(1, 2)
+        return torch.cat([output.reshape(-1), weights.reshape(-1)])
 
     attention_unfused = attention
 
@@ -271,6 +294,6 @@ def words(values):
 
 
 OPS = [*UNARY, "add", "sub", "mul", "div", "pow", "pow_tensor", "where", "masked_fill", "sum", "mean", "max",
-       "logsumexp", "reshape", "permute", "broadcast_to", "slice", "concat", "stack", "gather", "matmul", "linear",
-       "softmax", "log_softmax", "masked_softmax", "layer_norm", "layer_norm_unfused", "rms_norm", "rms_norm_unfused",
-       "embedding", "cross_entropy", "mse", "rotary", "attention", "attention_unfused"]
+       "logsumexp", "reshape", "permute", "sum_to", "broadcast_to", "slice", "concat", "stack", "gather", "matmul",
+       "linear", "softmax", "log_softmax", "masked_softmax", "layer_norm", "layer_norm_unfused", "rms_norm",
+       "rms_norm_unfused", "embedding", "cross_entropy", "mse", "rotary", "attention", "attention_unfused"]

@@ -46,11 +46,18 @@ struct Case {
 
 using Op = std::function<Tensor(const Case&)>;
 
+/// The output and then the weights, in one row.
 Tensor run_attention(const Case& c,
                      AttentionResult (*attend)(const Tensor&, const Tensor&, const Tensor&, const AttentionOptions&)) {
-    Mask mask = c.whole("causal") != 0 ? Mask::causal() : Mask::none();
-    if (c.tensors.size() > 3) mask = mask & Mask::visible(c[3]);
-    return attend(c[0], c[1], c[2], {.num_heads = c.whole("heads"), .mask = mask}).output;
+    AttentionOptions options{.num_heads = c.whole("heads"), .need_weights = true};
+    options.kind = static_cast<AttentionKind>(c.whole("kind"));
+    options.alibi = c.attributes.contains("alibi") && c.whole("alibi") != 0;
+    std::size_t next = 3;
+    if (c.whole("causal") != 0) options.mask = options.mask & Mask::causal();
+    if (c.whole("padding") != 0) options.mask = options.mask & Mask::padding(c[next++]);
+    if (c.whole("visible") != 0) options.mask = options.mask & Mask::visible(c[next++]);
+    const AttentionResult result = attend(c[0], c[1], c[2], options);
+    return concat({reshape(result.output, {-1}), reshape(result.weights, {-1})}, 0);
 }
 
 const std::map<std::string, Op>& ops() {
@@ -78,6 +85,7 @@ const std::map<std::string, Op>& ops() {
         {"logsumexp", [](const Case& c) { return logsumexp(c[0], c.axes("axes"), c.whole("keep") != 0); }},
         {"reshape", [](const Case& c) { return reshape(c[0], c.sizes("sizes")); }},
         {"permute", [](const Case& c) { return permute(c[0], c.axes("order")); }},
+        {"sum_to", [](const Case& c) { return sum_to(c[0], Shape(c.sizes("sizes"))); }},
         {"broadcast_to", [](const Case& c) { return broadcast_to(c[0], Shape(c.sizes("sizes"))); }},
         {"slice",
          [](const Case& c) {

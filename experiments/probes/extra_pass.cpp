@@ -1,0 +1,62 @@
+#include "experiments/probes/extra_pass.h"
+
+#include "autograd/graph.h"
+#include "autograd/ops/cross_entropy.h"
+#include "autograd/profile.h"
+#include "autograd/random.h"
+
+namespace headscope {
+
+namespace {
+
+/// Takes the gradients away and gives them back.
+class Aside {
+public:
+    explicit Aside(nn::Transformer& model)
+        : model_(model), was_training_(model.is_training()), parameters_(model.named_parameters()) {
+        for (NamedTensor& parameter : parameters_) {
+            gradients_.push_back(parameter.tensor.grad());
+            parameter.tensor.set_grad({});
+        }
+    }
+    ~Aside() {
+        for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i].tensor.set_grad(gradients_[i]);
+        model_.train(was_training_);
+    }
+    Aside(const Aside&) = delete;
+    Aside& operator=(const Aside&) = delete;
+
+private:
+    nn::Transformer& model_;
+    bool was_training_;
+    std::vector<NamedTensor> parameters_;
+    std::vector<Tensor> gradients_;
+};
+
+}  // namespace
+
+void with_own_gradients(nn::Transformer& model, const std::function<void()>& body) {
+    const Profile::Silence silence;
+    const Aside aside(model);
+    body();
+}
+
+std::vector<Tensor> gradients_of(const ProbeContext& context, const Tensor& inputs, const Tensor& targets,
+                                 double weight, std::int64_t part) {
+    std::vector<Tensor> gradients;
+    with_own_gradients(context.model, [&] {
+        const RandomScope random(static_cast<std::uint64_t>(context.seed),
+                                 static_cast<std::uint64_t>(context.step * context.micro_batches + part));
+        context.model.train();
+        const Tensor mean = cross_entropy(context.model.forward(inputs), targets);
+        backward(mean, {.gradient = Tensor::full({}, weight, mean.dtype())});
+        for (const NamedTensor& parameter : context.model.named_parameters()) {
+            const Tensor& gradient = parameter.tensor.grad();
+            gradients.push_back(gradient.defined() ? gradient
+                                                   : Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype()));
+        }
+    });
+    return gradients;
+}
+
+}  // namespace headscope
