@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "autograd/error.h"
+#include "autograd/large_blocks.h"
 
 namespace headscope::allocator {
 namespace {
@@ -41,9 +42,19 @@ SizeClass size_class(std::size_t bytes) {
 
 struct Cache {
     std::mutex mutex;
-    std::array<std::vector<void*>, 64 * (steps + 1)> free_blocks;
+    std::array<std::vector<void*>, 64 * (steps + 1)> free_blocks;  // small ones, by size class
+    LargeBlocks large;
     Stats stats;
 };
+
+/// Blocks of this size and more are large ones.
+constexpr std::size_t large_bytes = std::size_t{128} << 10;
+bool is_large(std::size_t bytes) { return caching && bytes >= large_bytes; }
+
+/// What a block of that size counts for in Stats.
+std::size_t counted_bytes(std::size_t bytes) {
+    return is_large(bytes) ? (bytes + alignment - 1) / alignment * alignment : size_class(bytes).bytes;
+}
 
 /// Never destroyed: tensors in static variables may outlive it otherwise.
 Cache& cache() {
@@ -53,7 +64,6 @@ Cache& cache() {
 
 void* ask_system(std::size_t bytes, Cache& c) {
     ++c.stats.system_requests;
-    if (bytes > (std::size_t{1} << 47)) return nullptr;
     return std::aligned_alloc(alignment, bytes);
 }
 
@@ -63,6 +73,19 @@ void drop_cached(Cache& c) {
         blocks.clear();
     }
     c.stats.cached = 0;
+    c.large.drop_free();
+}
+
+/// A block from the cache or the system; null when there is none.
+void* find_block(std::size_t bytes, Cache& c) {
+    if (is_large(bytes)) return c.large.take(bytes);
+    const SizeClass size = size_class(bytes);
+    auto& blocks = c.free_blocks[size.index];
+    if (blocks.empty()) return ask_system(size.bytes, c);
+    void* const block = blocks.back();
+    blocks.pop_back();
+    c.stats.cached -= size.bytes;
+    return block;
 }
 
 }  // namespace
@@ -71,38 +94,33 @@ void* allocate(std::size_t bytes) {
     Cache& c = cache();
     if (bytes > (std::size_t{1} << 47))
         throw Error("memory: a block of " + std::to_string(bytes) + " bytes is too large");
-    const SizeClass size = size_class(bytes);
     const std::lock_guard lock(c.mutex);
-    void* block = nullptr;
-    auto& blocks = c.free_blocks[size.index];
-    if (!blocks.empty()) {
-        block = blocks.back();
-        blocks.pop_back();
-        c.stats.cached -= size.bytes;
-    } else {
-        block = ask_system(size.bytes, c);
-        if (block == nullptr) {  // what lies in the cache may be what is missing
-            drop_cached(c);
-            block = ask_system(size.bytes, c);
-        }
-        if (block == nullptr)
-            throw Error("memory: the system has no block of " + std::to_string(size.bytes) + " bytes; " +
-                        std::to_string(c.stats.in_use) + " bytes are in use; make the model or the batch smaller");
+    void* block = find_block(bytes, c);
+    if (block == nullptr) {  // what lies in the cache may be what is missing
+        drop_cached(c);
+        block = find_block(bytes, c);
     }
-    c.stats.in_use += size.bytes;
+    if (block == nullptr)
+        throw Error("memory: the system has no block of " + std::to_string(counted_bytes(bytes)) + " bytes; " +
+                    std::to_string(c.stats.in_use) + " bytes are in use; make the model or the batch smaller");
+    c.stats.in_use += counted_bytes(bytes);
     if (c.stats.in_use > c.stats.peak) c.stats.peak = c.stats.in_use;
     return block;
 }
 
 void release(void* block, std::size_t bytes) noexcept {
     Cache& c = cache();
-    const SizeClass size = size_class(bytes);
     const std::lock_guard lock(c.mutex);
-    c.stats.in_use -= size.bytes;
+    c.stats.in_use -= counted_bytes(bytes);
     if (!caching) {
         std::free(block);
         return;
     }
+    if (is_large(bytes)) {
+        c.large.give(block, bytes);
+        return;
+    }
+    const SizeClass size = size_class(bytes);
     c.free_blocks[size.index].push_back(block);
     c.stats.cached += size.bytes;
 }
@@ -110,7 +128,10 @@ void release(void* block, std::size_t bytes) noexcept {
 Stats stats() {
     Cache& c = cache();
     const std::lock_guard lock(c.mutex);
-    return c.stats;
+    Stats all = c.stats;
+    all.cached += c.large.cached();
+    all.system_requests += c.large.system_requests();
+    return all;
 }
 
 void reset_peak() {

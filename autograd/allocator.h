@@ -1,8 +1,9 @@
 // A caching allocator: blocks freed in one training step are handed out again in the next, so that the steady state
 // asks the system for nothing and touches no new page.
 //
-// Blocks are 64-byte aligned and their sizes rounded up (a power of two, or an eighth step between two of them), which
-// lets tensors of nearly the same size share a block. Contents are not cleared. Thread-safe.
+// Blocks are 64-byte aligned. Small ones have sizes rounded up (a power of two, or an eighth step between two of them),
+// which lets tensors of nearly the same size share a block; large ones, from 128 KiB on, are cut from one range and
+// joined again (large_blocks.h). Contents are not cleared. Thread-safe.
 #pragma once
 
 #include <cstddef>

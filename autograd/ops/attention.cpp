@@ -3,8 +3,8 @@
 //
 // Queries are taken in blocks of `block_queries`, and these in strips (attention_head.h).
 //
-// The backward pass finds the weights P kept where they are small, and computes them again where keeping them would
-// make memory grow with the square of the length. With P' the weights after dropout, D the gradient of P:
+// The backward pass finds the weights P kept where they are small (kept_values.h), and computes them again where they
+// are not: memory does not grow with the square of the length. With P' the weights after dropout, D the gradient of P:
 //   O = P' v              dv = P'^T dO        dP' = dO v^T      D = dropout(dP') (+ the gradient of the returned
 //   weights)
 // softmax
@@ -194,7 +194,7 @@ AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, con
     Tensor output = Tensor::empty({plan.batch, plan.queries, v.size(2)}, q.dtype());
     Tensor weights, kept;
     if (options.need_weights) weights = Tensor::empty({plan.batch, plan.heads, plan.queries, plan.keys}, q.dtype());
-    if (plan.keeps_weights() && records({q, k, v}))
+    if (plan.keeps_weights(q.dtype()) && records({q, k, v}))
         kept = Tensor::empty({plan.batch, plan.heads, plan.queries, plan.padded_keys()}, q.dtype());
     dispatch_float(q.dtype(), "attention", [&](auto zero) {
         using T = decltype(zero);

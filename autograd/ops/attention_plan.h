@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "autograd/ops/attention.h"
+#include "autograd/ops/kept_values.h"
 
 namespace headscope {
 
@@ -24,11 +25,9 @@ struct AttentionPlan {
     /// Row of weights in the kernel's memory: whole vectors.
     static std::int64_t padded(std::int64_t keys_) { return (keys_ + 15) / 16 * 16; }
     std::int64_t padded_keys() const { return padded(keys); }
-    /// Keep the weights for the backward pass, rather than compute them again? Only when they are no larger than q, k,
-    /// v and the output together, so that memory stays linear in the length of long sequences.
-    bool keeps_weights() const {
-        return kind == AttentionKind::softmax &&
-               heads * queries * padded_keys() <= heads * (queries + keys) * (key_dim + value_dim);
+    /// Keep the weights for the backward pass, rather than compute them again?
+    bool keeps_weights(DType dtype) const {
+        return kind == AttentionKind::softmax && is_worth_keeping(batch * heads * queries * padded_keys(), dtype);
     }
     /// Keys that query i may see by causality alone.
     std::int64_t reach(std::int64_t i) const { return causal ? std::min(i + 1, keys) : keys; }

@@ -4,43 +4,58 @@
 
 #include "autograd/graph.h"
 #include "autograd/kernels/activations.h"
+#include "autograd/ops/kept_values.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/linear_products.h"
 
 namespace headscope {
 namespace {
 
-/// Turns a block of h = x W1^T + b1 into f(h), and keeps f'(h) where `slope` is given.
+// h = x W1^T + b1 is the hidden layer before its activation, a = f(h) after it.
+//
+// The backward pass needs a and the slope f'(h). Small ones are kept. In place of large ones h is kept, half as much,
+// and both are made again, block by block, as the gradient of h is.
+
+/// Runs on a block of h in the forward pass.
 template <class T>
 struct Activate {
     Activation which;
-    T* hidden;
-    T* slope;  // or null
+    const T* before;  // h
+    T* after;         // a; may be h
+    T* slope;         // or null
     std::int64_t width;
 
     static void block(const void* context, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols) {
         const auto& self = *static_cast<const Activate*>(context);
         for (std::int64_t row = i; row < i + rows; ++row) {
-            T* const h = self.hidden + row * self.width + j;
-            if (self.slope == nullptr) kernels::activate(self.which, h, h, cols);
-            else kernels::activate_with_slope(self.which, h, h, self.slope + row * self.width + j, cols);
+            const std::int64_t at = row * self.width + j;
+            if (self.slope == nullptr) kernels::activate(self.which, self.before + at, self.after + at, cols);
+            else kernels::activate_with_slope(self.which, self.before + at, self.after + at, self.slope + at, cols);
         }
     }
 };
 
-/// Multiplies a block of the gradient of f(h) by f'(h).
+/// Runs on a block of the gradient of a in the backward pass and makes it that of h.
 template <class T>
-struct MultiplySlope {
+struct ThroughActivation {
+    Activation which;
     T* gradient;
-    const T* slope;
+    const T* slope;   // or null: then from h, and a with it
+    const T* before;  // h
+    T* after;         // a
     std::int64_t width;
 
     static void block(const void* context, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols) {
-        const auto& self = *static_cast<const MultiplySlope*>(context);
+        const auto& self = *static_cast<const ThroughActivation*>(context);
+        thread_local std::vector<T> made;
+        made.resize(static_cast<std::size_t>(cols));
         for (std::int64_t row = i; row < i + rows; ++row) {
-            T* const g = self.gradient + row * self.width + j;
-            const T* const s = self.slope + row * self.width + j;
-            for (std::int64_t c = 0; c < cols; ++c) g[c] *= s[c];
+            const std::int64_t at = row * self.width + j;
+            const T* slope = self.slope != nullptr ? self.slope + at : made.data();
+            if (self.slope == nullptr)
+                kernels::activate_with_slope(self.which, self.before + at, self.after + at, made.data(), cols);
+            T* const g = self.gradient + at;
+            for (std::int64_t c = 0; c < cols; ++c) g[c] *= slope[c];
         }
     }
 };
@@ -56,30 +71,25 @@ void check(const Tensor& x, const FeedForwardWeights& weights, const Tensor& res
 }
 
 template <class T>
-void feed_forward_backward(Backward& bw) {
+void feed_forward_backward(Backward& bw, Activation activation) {
     const Tensor& g = bw.grad();
-    const Tensor &x = bw.saved(0), &weight1 = bw.saved(1), &weight2 = bw.saved(2), &hidden = bw.saved(3),
-                 &slope = bw.saved(4);
-    Tensor dh = Tensor::empty(hidden.shape(), hidden.dtype());  // gradient of h
+    const Tensor &x = bw.saved(0), &weight1 = bw.saved(1), &weight2 = bw.saved(2), &slope = bw.saved(4);
+    const Tensor& kept = bw.saved(3);  // a beside its slope, else h
+    Tensor after = slope.defined() ? kept : Tensor::empty(kept.shape(), kept.dtype());
+    Tensor dh = Tensor::empty(kept.shape(), kept.dtype());
+    const ThroughActivation<T> through{.which = activation,
+                                       .gradient = dh.data<T>(),
+                                       .slope = slope.defined() ? slope.data<T>() : nullptr,
+                                       .before = kept.data<T>(),
+                                       .after = after.data<T>(),
+                                       .width = weight1.size(0)};
+    kernels::MatrixProduct<T> to_hidden = input_product<T>(g, weight2, dh);
+    to_hidden.finish = {&ThroughActivation<T>::block, &through};
+    kernels::gemm<T>(to_hidden);
+
     Tensor dx, dw1, db1, dw2, db2;
     std::vector<kernels::MatrixProduct<T>> products;
     std::vector<kernels::ColumnSums<T>> sums;
-
-    const MultiplySlope<T> multiply{dh.data<T>(), slope.data<T>(), weight1.size(0)};
-    products.push_back(input_product<T>(g, weight2, dh));
-    products.back().finish = {&MultiplySlope<T>::block, &multiply};
-    if (bw.needs(3)) {
-        dw2 = Tensor::empty(weight2.shape(), weight2.dtype());
-        products.push_back(weight_product<T>(g, hidden, dw2));
-    }
-    if (bw.needs(4)) {
-        db2 = Tensor::empty({weight2.size(0)}, weight2.dtype());
-        sums.push_back(bias_sums<T>(g, db2));
-    }
-    kernels::gemm<T>(products, sums);
-
-    products.clear();
-    sums.clear();
     if (bw.needs(0)) {
         dx = Tensor::empty(x.shape(), x.dtype());
         products.push_back(input_product<T>(dh, weight1, dx));
@@ -91,6 +101,14 @@ void feed_forward_backward(Backward& bw) {
     if (bw.needs(2)) {
         db1 = Tensor::empty({weight1.size(0)}, weight1.dtype());
         sums.push_back(bias_sums<T>(dh, db1));
+    }
+    if (bw.needs(3)) {
+        dw2 = Tensor::empty(weight2.shape(), weight2.dtype());
+        products.push_back(weight_product<T>(g, after, dw2));
+    }
+    if (bw.needs(4)) {
+        db2 = Tensor::empty({weight2.size(0)}, weight2.dtype());
+        sums.push_back(bias_sums<T>(g, db2));
     }
     kernels::gemm<T>(products, sums);
 
@@ -106,24 +124,30 @@ void feed_forward_backward(Backward& bw) {
 
 Tensor feed_forward(const Tensor& x, const FeedForwardWeights& weights, Activation activation, const Tensor& residual) {
     check(x, weights, residual);
-    const auto& [weight1, bias1, weight2, bias2] = weights;
-    Tensor hidden = Tensor::empty(with_last(x.shape(), weight1.size(0)), x.dtype());
-    Tensor y = Tensor::empty(with_last(x.shape(), weight2.size(0)), x.dtype());
+    const Tensor &weight1 = weights.weight1, &weight2 = weights.weight2;
+    const bool recorded = records({x, weight1, weights.bias1, weight2, weights.bias2, residual});
+    Tensor before = Tensor::empty(with_last(x.shape(), weight1.size(0)), x.dtype());
+    const bool keep_slope = recorded && is_worth_keeping(before.numel(), x.dtype());
+    Tensor after = recorded && !keep_slope ? Tensor::empty(before.shape(), x.dtype()) : before;
     Tensor slope;
-    if (records({x, weight1, bias1, weight2, bias2, residual})) slope = Tensor::empty(hidden.shape(), x.dtype());
+    if (keep_slope) slope = Tensor::empty(before.shape(), x.dtype());
+    Tensor y = Tensor::empty(with_last(x.shape(), weight2.size(0)), x.dtype());
     dispatch_float(x.dtype(), "feed_forward", [&](auto zero) {
         using T = decltype(zero);
-        const Activate<T> activate{activation, hidden.data<T>(), slope.defined() ? slope.data<T>() : nullptr,
-                                   weight1.size(0)};
-        kernels::MatrixProduct<T> first = map_product<T>(x, weight1, bias1, Tensor{}, hidden);
+        const Activate<T> activate{.which = activation,
+                                   .before = before.data<T>(),
+                                   .after = after.data<T>(),
+                                   .slope = keep_slope ? slope.data<T>() : nullptr,
+                                   .width = weight1.size(0)};
+        kernels::MatrixProduct<T> first = map_product<T>(x, weight1, weights.bias1, Tensor{}, before);
         first.finish = {&Activate<T>::block, &activate};
         kernels::gemm<T>(first);
-        kernels::gemm<T>(map_product<T>(hidden, weight2, bias2, residual, y));
+        kernels::gemm<T>(map_product<T>(after, weight2, weights.bias2, residual, y));
     });
-    return record("feed_forward", {x, weight1, bias1, weight2, bias2, residual}, y,
-                  {x, weight1, weight2, hidden, slope}, [](Backward& bw) {
+    return record("feed_forward", {x, weight1, weights.bias1, weight2, weights.bias2, residual}, y,
+                  {x, weight1, weight2, before, slope}, [activation](Backward& bw) {
                       dispatch_float(bw.grad().dtype(), "feed_forward",
-                                     [&](auto zero) { feed_forward_backward<decltype(zero)>(bw); });
+                                     [&](auto zero) { feed_forward_backward<decltype(zero)>(bw, activation); });
                   });
 }
 

@@ -13,8 +13,9 @@ struct FeedForwardWeights {
 };
 
 /// linear(activate(linear(x, weight1, bias1)), weight2, bias2) + residual (where defined): x [..., in] -> [..., out].
-/// The activation is applied while a block of the first product is in cache, and its slope is kept for the backward
-/// pass in place of its input. Same bits as feed_forward_unfused. Throws Error when the sizes do not fit.
+/// The activation is applied while a block of the first product is in cache. For the backward pass a small hidden layer
+/// is kept with its slope, a large one before its activation alone. Same bits as feed_forward_unfused. Throws Error
+/// when the sizes do not fit.
 Tensor feed_forward(const Tensor& x, const FeedForwardWeights& weights, Activation activation,
                     const Tensor& residual = {});
 /// The same from plain ops.

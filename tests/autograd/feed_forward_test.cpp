@@ -42,8 +42,9 @@ std::vector<Tensor> run(Op op, const Case& c, Activation activation, DType dtype
 }
 
 TEST(FeedForward, HasTheBitsOfPlainOps) {
-    for (const Case& c : {Case{{2, 5, 7}, 11, 3, true, true}, Case{{67, 64}, 256, 64, true, true},
-                          Case{{4, 33}, 300, 17, false, false}, Case{{1, 1}, 1, 1, false, true}})
+    for (const Case& c :
+         {Case{{2, 5, 7}, 11, 3, true, true}, Case{{67, 64}, 256, 64, true, true}, Case{{4, 33}, 300, 17, false, false},
+          Case{{1, 1}, 1, 1, false, true}, Case{{1100, 20}, 1000, 9, true, true}})
         for (const Activation activation : {Activation::gelu, Activation::relu, Activation::silu})
             for (const DType dtype : {DType::f32, DType::f64}) {
                 const std::vector<Tensor> plain = run(feed_forward_unfused, c, activation, dtype);

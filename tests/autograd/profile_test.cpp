@@ -43,6 +43,21 @@ TEST(Profile, CountsEveryOpForwardAndBackward) {
     EXPECT_EQ(row_of(profile, Phase::forward, "mul").count, 2);
 }
 
+TEST(Profile, IsSilentWhereToldSo) {
+    const Tensor x = random_leaf({3, 4}, 1);
+    Profile profile;
+    {
+        const Profile::Silence silence;
+        backward(sum(mul(x, x)));
+        wait(20);
+        Profile::mark(Phase::other, "unheard");
+    }
+    EXPECT_TRUE(profile.rows().empty());
+    Profile::mark(Phase::other, "all of it");
+    ASSERT_EQ(profile.rows().size(), 1U);
+    EXPECT_GE(row_of(profile, Phase::other, "all of it").seconds, 0.020);
+}
+
 TEST(Profile, AllTimeLandsSomewhereAndNowhereTwice) {
     Profile profile;
     wait(30);
