@@ -2,12 +2,15 @@
 // which every thread of the team must arrive, also one that found nothing left to do. On a machine whose other core is
 // busy such a thread first has to be given a core: a region of 26 us was measured to take 190 us. Here a helper that
 // comes late finds no chunk left and nobody has waited for it; the caller waits for chunks that have begun, only.
+//
+// Chunks are taken from both ends: the caller begins at the first, its first helper at the last, and so on in turn. So
+// a core mostly meets the rows again that it had in the region before, and finds them in its own cache.
 #include "autograd/parallel.h"
 
 #include <immintrin.h>
 #include <omp.h>
 
-#include <limits>
+#include <algorithm>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -37,24 +40,50 @@ class Helpers {
 public:
     void run(std::int64_t chunks, int count, void (*call)(void*, std::int64_t), void* body) {
         const std::unique_lock lock(busy_, std::try_to_lock);
-        if (!lock || chunks > std::numeric_limits<std::uint32_t>::max()) {  // another thread has the helpers
+        if (!lock) {  // another thread has the helpers
             for (std::int64_t chunk = 0; chunk < chunks; ++chunk) call(body, chunk);
             return;
         }
         make(count);
+        for (std::int64_t first = 0; first < chunks; first += Open::most)
+            run_some(first, std::min(chunks - first, Open::most), count, call, body);
+    }
+
+private:
+    /// What is left of a region, in one word, so that a helper that comes late cannot take a chunk of the next region
+    /// for one of this: the chunks [first, end), and the region's number.
+    struct Open {
+        static constexpr int bits = 20;
+        static constexpr std::int64_t most = (1 << bits) - 1;
+        std::int64_t first, end;
+        std::uint64_t region;
+
+        explicit Open(std::uint64_t word)
+            : first(static_cast<std::int64_t>(word) & most),
+              end(static_cast<std::int64_t>(word >> bits) & most),
+              region(word >> 2 * bits) {}
+        Open(std::int64_t first_chunk, std::int64_t end_chunk, std::uint64_t number)
+            : first(first_chunk), end(end_chunk), region(number) {}
+        std::uint64_t word() const {
+            return region << 2 * bits | static_cast<std::uint64_t>(end) << bits | static_cast<std::uint64_t>(first);
+        }
+    };
+
+    /// At most Open::most chunks, from `offset` on.
+    void run_some(std::int64_t offset, std::int64_t chunks, int count, void (*call)(void*, std::int64_t), void* body) {
         call_ = call;
         body_ = body;
-        chunks_ = chunks;
+        offset_ = offset;
         wanted_ = count;
         finished_ = 0;
         const std::uint32_t region = region_.load() + 1;
-        open_.store(std::uint64_t{region} << 32 | static_cast<std::uint64_t>(chunks));
+        open_.store(Open(0, chunks, region).word());
         region_.store(region);
         if (sleepers_.load() > 0) region_.notify_all();
 
         inside = true;
         std::int64_t own = 0;
-        while (run_one()) ++own;
+        while (run_one(true)) ++own;
         inside = false;
         const auto others = static_cast<std::uint32_t>(chunks - own);
         await([&] { return finished_.load() == others; },
@@ -64,17 +93,18 @@ public:
               });
     }
 
-private:
-    /// Runs one chunk of the open region; false when none is left.
-    bool run_one() {
-        constexpr std::uint64_t left = std::numeric_limits<std::uint32_t>::max();
-        std::uint64_t open = open_.load();
-        do {
-            if ((open & left) == 0) return false;
-        } while (!open_.compare_exchange_weak(open, open - 1));
-        // The chunk is taken, so the caller waits for it, and what describes its region stays as it is.
-        call_(body_, chunks_ - static_cast<std::int64_t>(open & left));
-        return true;
+    /// Runs the first or the last chunk of the open region; false when none is left.
+    bool run_one(bool take_first) {
+        std::uint64_t word = open_.load();
+        for (;;) {
+            Open open(word);
+            if (open.first == open.end) return false;
+            const std::int64_t chunk = take_first ? open.first++ : --open.end;
+            if (!open_.compare_exchange_weak(word, open.word())) continue;
+            // The chunk is taken, so the caller waits for it, and what describes its region stays as it is.
+            call_(body_, offset_ + chunk);
+            return true;
+        }
     }
 
     void help(int number) {
@@ -88,7 +118,7 @@ private:
                   });
             seen = region_.load();
             if (number >= wanted_) continue;
-            while (run_one()) {
+            while (run_one(number % 2 == 1)) {
                 ++finished_;
                 finished_.notify_one();
             }
@@ -111,11 +141,9 @@ private:
     // The open region, written before open_ and read by who has taken a chunk.
     void (*call_)(void*, std::int64_t) = nullptr;
     void* body_ = nullptr;
-    std::int64_t chunks_ = 0;
+    std::int64_t offset_ = 0;
     std::atomic<int> wanted_ = 0;
-    // The number of the region, and below it how many chunks nobody has taken: one word, so that a helper that comes
-    // late cannot take a chunk of the next region for one of this.
-    alignas(64) std::atomic<std::uint64_t> open_ = 0;
+    alignas(64) std::atomic<std::uint64_t> open_ = 0;    // an Open
     alignas(64) std::atomic<std::uint32_t> region_ = 0;  // again, in a word that can be slept on
     std::atomic<int> sleepers_ = 0;
     alignas(64) std::atomic<std::uint32_t> finished_ = 0;  // chunks run by helpers

@@ -8,6 +8,7 @@
 #include "autograd/kernels/gemm.h"
 
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "autograd/allocator.h"
@@ -209,6 +210,14 @@ void sum_column_block(const ColumnSums<T>& s, std::int64_t first) {
     for (std::int64_t j = 0; j < count; ++j) s.sums[first + j] = static_cast<T>(totals[j]);
 }
 
+/// One task of a region. Those that read the same rows of activations, be they the rows of a product or a part of its
+/// inner index, have about the same place and so fall to the same core (parallel.cpp).
+struct Task {
+    std::size_t item;  // a product, or, after these, a sum
+    std::int64_t own;  // its number there
+    float place;       // of its rows among all, 0 ... 1
+};
+
 /// A product over nothing is zero.
 template <class T>
 void fill_start(const MatrixProduct<T>& product) {
@@ -257,28 +266,29 @@ void gemm(std::span<const MatrixProduct<T>> products, std::span<const ColumnSums
         return;
     }
     Cut cuts[most];
-    std::int64_t first_task[2 * most + 1] = {};  // of every product, then of every sum
     std::int64_t first_partial[most + 1] = {};
-    std::int64_t tasks = 0;
+    thread_local std::vector<Task> tasks;
+    tasks.clear();
     for (std::size_t i = 0; i < products.size(); ++i) {
         const MatrixProduct<T>& product = products[i];
         if (count_chains(product) == 0) fill_start(product);
         const bool empty = product.m == 0 || product.n == 0 || count_chains(product) == 0;
-        cuts[i] = empty ? Cut{0, 0, 0, false} : cut(product);
-        first_task[i] = tasks;
-        tasks += cuts[i].tasks;
+        cuts[i] = empty ? Cut{1, 1, 0, false} : cut(product);
         first_partial[i + 1] = first_partial[i] + (cuts[i].by_chain ? (cuts[i].tasks - 1) * product.m * product.n : 0);
+        const std::int64_t row_blocks = cuts[i].by_chain ? cuts[i].tasks : ceil_div(product.m, cuts[i].rows);
+        for (std::int64_t own = 0; own < cuts[i].tasks; ++own)
+            tasks.push_back({i, own, static_cast<float>(own % row_blocks) / static_cast<float>(row_blocks)});
     }
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-        first_task[products.size() + i] = tasks;
-        tasks += ceil_div(sums[i].cols, sum_columns);
-    }
+    for (std::size_t i = 0; i < sums.size(); ++i)
+        for (std::int64_t own = 0; own < ceil_div(sums[i].cols, sum_columns); ++own)
+            tasks.push_back({products.size() + i, own, 0.5F});
+    std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
+        return std::tie(a.place, a.item, a.own) < std::tie(b.place, b.item, b.own);
+    });
     const PartialProducts<T> partials(first_partial[products.size()]);
 
-    parallel_chunks(tasks, [&](std::int64_t task) {
-        std::size_t item = products.size() + sums.size() - 1;
-        while (first_task[item] > task) --item;
-        const std::int64_t own = task - first_task[item];
+    parallel_chunks(static_cast<std::int64_t>(tasks.size()), [&, list = tasks.data()](std::int64_t number) {
+        const auto& [item, own, place] = list[number];
         if (item >= products.size()) {
             sum_column_block(sums[item - products.size()], own * sum_columns);
             return;
