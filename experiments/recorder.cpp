@@ -152,7 +152,7 @@ void Recorder::before_update(std::int64_t step) {
         for (const NamedTensor& parameter : parameters_)
             before_.push_back(Tensor::empty(parameter.tensor.shape(), parameter.tensor.dtype()));
     for (std::size_t i = 0; i < parameters_.size(); ++i) before_[i].copy_(parameters_[i].tensor);
-    Profile::mark(Profile::Phase::other, "copy of the weights for probes");
+    Profile::mark(Profile::Phase::other, "copy of the weights");
 }
 
 const Tensor& Recorder::before(const Tensor& parameter) const {

@@ -7,13 +7,13 @@
 
 namespace headscope {
 
-/// Intermediate values that could be computed again are kept up to this size, for which a model's speed depends on
+/// Intermediate values that could be computed again are kept below this size, for which a model's speed depends on
 /// every pass over memory; larger ones are what memory is full of, and computing them again costs a few percent of a
 /// step. A rule of shapes alone, so that bits do not depend on the machine.
 inline constexpr std::int64_t most_kept_bytes = 4 << 20;
 
 inline bool is_worth_keeping(std::int64_t elements, DType dtype) {
-    return elements * static_cast<std::int64_t>(size_of(dtype)) <= most_kept_bytes;
+    return elements * static_cast<std::int64_t>(size_of(dtype)) < most_kept_bytes;
 }
 
 }  // namespace headscope

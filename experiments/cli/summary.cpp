@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <set>
 
 #include "experiments/errors.h"
 #include "experiments/storage/checkpoint.h"
@@ -76,6 +77,42 @@ void read_entropies(const hdf5::File& log, RunSummary& summary) {
     for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].entropy = row.values[i];
 }
 
+/// What is measured of each head that tells its role. Returns true when that is all of it, at one and the same step.
+bool read_evidence(const hdf5::File& log, RunSummary& summary) {
+    std::set<std::int64_t> steps;
+    for (std::size_t m = 0; m < role_metrics.size(); ++m) {
+        const MetricRow row = last_row(log, role_metrics[m], 2);  // [L, H]
+        steps.insert(row.values.empty() ? -1 : last_step(log, "/heads/" + std::string(role_metrics[m]) + "/step"));
+        if (row.values.empty()) continue;
+        make_rows(summary, row.shape[0], row.shape[1]);
+        for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].evidence[m] = row.values[i];
+    }
+    return steps.size() == 1 && *steps.begin() >= 0;
+}
+
+void read_roles(const hdf5::File& log, RunSummary& summary) {
+    const bool complete = read_evidence(log, summary);
+    const MetricRow row = last_row(log, "role", 2);  // [L, H]
+    if (!row.values.empty()) {
+        make_rows(summary, row.shape[0], row.shape[1]);
+        for (std::size_t i = 0; i < row.values.size(); ++i) {
+            if (!(row.values[i] >= 0 && row.values[i] < static_cast<double>(role_names().size())))
+                throw IoError("inspect: /heads/role/value holds a code that stands for no role");
+            summary.heads[i].role = role_names()[static_cast<std::size_t>(row.values[i])];
+        }
+        return;
+    }
+    if (!complete) return;
+    const std::string distance = "/heads/attention_distance/value";  // from 0, or -(T - 1), to T - 1
+    const auto seq_len = static_cast<std::int64_t>(log.number_attribute(distance, "maximum")) + 1;
+    const bool causal = log.number_attribute(distance, "minimum") >= 0;
+    const std::int64_t last_layer = summary.heads.back().layer;
+    for (HeadRow& head : summary.heads) {
+        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer});
+        head.role = role_names()[static_cast<std::size_t>(role)];
+    }
+}
+
 /// Means over the other heads. Given one head, its overlaps with the others are independent under the null, so their
 /// mean has the pair's standard deviation over sqrt(H - 1).
 void read_overlaps(const hdf5::File& log, RunSummary& summary) {
@@ -140,6 +177,7 @@ RunSummary read_summary(const std::string& run) {
     summary.overlap_null_mean = summary.overlap_null_std = not_measured;
     read_grad_norms(log, summary);
     read_entropies(log, summary);
+    read_roles(log, summary);
     read_overlaps(log, summary);
     return summary;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/probes/roles.h"
 #include "experiments/tasks/task.h"
 
 namespace headscope::cli {
@@ -17,6 +18,9 @@ struct HeadRow {
     std::array<double, 4> overlap;    ///< mean over the other heads of the layer
     std::array<double, 4> overlap_z;  ///< against independent random subspaces
     double entropy;                   ///< nat
+    /// As logged, or else by the same rule from the logged metrics; empty when they do not say.
+    std::string role = {};
+    RoleEvidence evidence = no_evidence;
 };
 
 struct HeadPair {

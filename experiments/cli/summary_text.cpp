@@ -84,6 +84,57 @@ std::string table(const RunSummary& summary) {
     return text;
 }
 
+/// Roles, and what they are named from as far as it was measured.
+std::string role_table(const RunSummary& summary) {
+    constexpr std::array columns{"previous", "same", "prefix", "spread", "distance", "sink"};  // by role_metrics
+    static_assert(columns.size() == role_metrics.size());
+    std::array<bool, columns.size()> measured{};
+    bool named = false;
+    for (const HeadRow& row : summary.heads) {
+        named = named || !row.role.empty();
+        for (std::size_t m = 0; m < columns.size(); ++m) measured[m] = measured[m] || std::isfinite(row.evidence[m]);
+    }
+    if (!named) return "";
+    std::string text = fmt::format("\n{:<6}{:<16}", "head", "role");
+    for (std::size_t m = 0; m < columns.size(); ++m)
+        if (measured[m]) text += fmt::format("{:>9}", columns[m]);
+    text += "\n";
+    for (const HeadRow& row : summary.heads) {
+        text += fmt::format("{:<6}{:<16}", head_name(row.layer, row.head), row.role);
+        for (std::size_t m = 0; m < columns.size(); ++m)
+            if (measured[m])
+                text +=
+                    fmt::format("{:>9}", std::isfinite(row.evidence[m]) ? fmt::format("{:.3f}", row.evidence[m]) : "-");
+        text += "\n";
+    }
+    return text;
+}
+
+/// How many heads have which role, the names in their order.
+std::string role_counts(const RunSummary& summary) {
+    std::string text;
+    for (const std::string& role : role_names()) {
+        const auto heads = std::count_if(summary.heads.begin(), summary.heads.end(),
+                                         [&](const HeadRow& row) { return row.role == role; });
+        if (heads > 0) text += fmt::format("{}{} {}", text.empty() ? "Heads by role: " : ", ", heads, role);
+    }
+    return text.empty() ? "" : text + ".";
+}
+
+/// `text` as lines of at most 78 columns, broken at spaces, each after two.
+std::string indented(const std::string& text) {
+    std::string lines;
+    std::size_t begin = 0;
+    while (begin < text.size()) {
+        std::size_t end = text.size();
+        if (end - begin > 78) end = text.rfind(' ', begin + 78);
+        if (end == std::string::npos || end <= begin) end = text.size();
+        lines += "  " + text.substr(begin, end - begin) + "\n";
+        begin = end + 1;
+    }
+    return lines;
+}
+
 /// What the heads did, a sentence per metric that was measured.
 std::vector<std::string> sentences(const RunSummary& summary) {
     std::vector<std::string> said;
@@ -116,6 +167,7 @@ std::vector<std::string> sentences(const RunSummary& summary) {
         said.push_back(fmt::format("Head {} attends most sharply ({:.3f} nat), head {} most widely ({:.3f} nat).",
                                    head_name(sharpest->layer, sharpest->head), sharpest->entropy,
                                    head_name(widest->layer, widest->head), widest->entropy));
+    if (const std::string counts = role_counts(summary); !counts.empty()) said.push_back(counts);
     if (summary.heads.empty()) said.push_back("No metric of the heads was logged; list some under [log.probes].");
     return said;
 }
@@ -138,9 +190,9 @@ std::string to_text(const RunSummary& summary) {
     std::string text = fmt::format("{}\n{} at step {}, seed {}, {} of training\n", summary.run, summary.state,
                                    summary.step, summary.seed, format_seconds(summary.elapsed));
     text += losses(summary);
-    if (!summary.heads.empty()) text += table(summary);
+    if (!summary.heads.empty()) text += table(summary) + role_table(summary);
     text += "\nwhat the heads did\n";
-    for (const std::string& sentence : sentences(summary)) text += "  " + sentence + "\n";
+    for (const std::string& sentence : sentences(summary)) text += indented(sentence);
     return text;
 }
 
@@ -158,13 +210,18 @@ std::string to_json(const RunSummary& summary) {
     json["references"] = by_name(summary.references);
     json["overlap_null"] = {{"mean", summary.overlap_null_mean}, {"std", summary.overlap_null_std}};
     json["heads"] = nlohmann::ordered_json::array();
-    for (const HeadRow& row : summary.heads)
-        json["heads"].push_back({{"layer", row.layer},
-                                 {"head", row.head},
-                                 {"grad_norm", by_projection(row.grad_norm)},
-                                 {"overlap", by_projection(row.overlap)},
-                                 {"overlap_z", by_projection(row.overlap_z)},
-                                 {"attention_entropy", row.entropy}});
+    for (const HeadRow& row : summary.heads) {
+        nlohmann::ordered_json head{{"layer", row.layer},
+                                    {"head", row.head},
+                                    {"role", nullptr},
+                                    {"grad_norm", by_projection(row.grad_norm)},
+                                    {"overlap", by_projection(row.overlap)},
+                                    {"overlap_z", by_projection(row.overlap_z)},
+                                    {"attention_entropy", row.entropy}};
+        if (!row.role.empty()) head["role"] = row.role;
+        for (std::size_t m = 0; m < role_metrics.size(); ++m) head[role_metrics[m]] = row.evidence[m];
+        json["heads"].push_back(std::move(head));
+    }
     json["sentences"] = sentences(summary);
     return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

@@ -12,15 +12,17 @@ namespace {
 /// Takes the gradients away and gives them back.
 class Aside {
 public:
-    explicit Aside(nn::Transformer& model)
-        : model_(model), was_training_(model.is_training()), parameters_(model.named_parameters()) {
-        for (NamedTensor& parameter : parameters_) {
-            gradients_.push_back(parameter.tensor.grad());
-            parameter.tensor.set_grad({});
+    explicit Aside(nn::Transformer& model) : model_(model), was_training_(model.is_training()) {
+        for (const NamedTensor& parameter : model.named_parameters()) leaves_.push_back(parameter.tensor);
+        for (const auto& block : model.blocks)  // gates are no parameters of the model
+            if (block->attn.gates() != nullptr) leaves_.push_back(block->attn.gates()->weight);
+        for (Tensor& leaf : leaves_) {
+            gradients_.push_back(leaf.grad());
+            leaf.set_grad({});
         }
     }
     ~Aside() {
-        for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i].tensor.set_grad(gradients_[i]);
+        for (std::size_t i = 0; i < leaves_.size(); ++i) leaves_[i].set_grad(gradients_[i]);
         model_.train(was_training_);
     }
     Aside(const Aside&) = delete;
@@ -29,8 +31,7 @@ public:
 private:
     nn::Transformer& model_;
     bool was_training_;
-    std::vector<NamedTensor> parameters_;
-    std::vector<Tensor> gradients_;
+    std::vector<Tensor> leaves_, gradients_;
 };
 
 }  // namespace

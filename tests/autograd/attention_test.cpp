@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/allocator.h"
 #include "tests/autograd/attention_fixtures.h"
 
 namespace headscope {
@@ -212,6 +213,21 @@ TEST(Attention, NoKeysAtAll) {
     const std::vector<Tensor> all = run(attention, random_inputs(s, DType::f32), {.num_heads = 3}, Through::output);
     EXPECT_TRUE(same_bits(all[0], Tensor::zeros({2, 5, 18})));
     EXPECT_TRUE(same_bits(all[1], Tensor::zeros({2, 5, 12})));
+}
+
+// Of 8 heads and 1024 positions the weights alone would be 32 MiB; q, k, v, the output and their gradients are 8.
+TEST(Attention, LongSequencesStoreNoWeightsUnlessAsked) {
+    const auto peak = [](bool need_weights) {
+        const Tensor q = random_leaf({1, 1024, 256}, 1), k = random_leaf({1, 1024, 256}, 2);
+        const Tensor v = random_leaf({1, 1024, 256}, 3), g = random_tensor({1, 1024, 256}, 4);
+        const std::size_t before = allocator::stats().in_use;
+        allocator::reset_peak();
+        const AttentionOptions options{.num_heads = 8, .mask = Mask::causal(), .need_weights = need_weights};
+        backward(attention(q, k, v, options).output, {.gradient = g});
+        return allocator::stats().peak - before;
+    };
+    EXPECT_LT(peak(false), std::size_t{9} << 20);
+    EXPECT_GT(peak(true), std::size_t{32} << 20);
 }
 
 }  // namespace

@@ -207,6 +207,12 @@ TEST(Prepare, MemoryEstimateAddsUp) {
     EXPECT_THROW(refuse_if_too_large(more, more.total() - 1), UsageError);
 }
 
+TEST(Prepare, MemoryEstimateCountsTrueDistributions) {
+    const std::string text = "name = \"x\"\n[task]\ntype = \"lag_mixture\"\nvocab_size = 5\nseq_len = 20\n";
+    const Experiment experiment = prepare(parse_config(text, "run.toml", {"train.batch_size=3", "eval.batches=7"}));
+    EXPECT_EQ(estimate_memory(experiment).parts.back().bytes, 8.0 * 7 * 3 * 20 * 5);
+}
+
 TEST(Load, ReadsTheFileAndKeepsItsText) {
     const TemporaryFolder folder;
     const std::string path = folder.path("run.toml");

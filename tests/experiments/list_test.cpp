@@ -8,6 +8,24 @@
 namespace headscope::cli {
 namespace {
 
+/// A probe whose values are codes, and which makes passes of all kinds.
+class Coded : public CaptureProbe {
+    MetricSpec spec(const ProbeSetup& setup) const override {
+        return {.name = "coded",
+                .long_name = "which of two",
+                .units = "1",
+                .formula = "f",
+                .source = "test",
+                .invariance = "GL",
+                .dimensions = {{"class", static_cast<std::int64_t>(setup.classes.size()), setup.classes}},
+                .value_labels = {"quiet", "loud"}};
+    }
+    std::vector<Source> sources() const override { return {Source::evaluation, Source::repeated}; }
+    bool needs_activation_gradients() const override { return true; }
+    std::unique_ptr<Accumulator> accumulate(const ProbeContext&) const override { return nullptr; }
+};
+const RegisterProbe registered_coded("coded", [] { return std::make_unique<Coded>(); });
+
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <class Call>
@@ -81,6 +99,14 @@ TEST(Describe, ProbesSayHowTheyMeasure) {
     const std::string entropy = describe_text("probes", "attention_entropy");
     EXPECT_TRUE(contains(entropy, "moment      activations")) << entropy;
     EXPECT_TRUE(contains(entropy, "passes      forward, over evaluation batches\n"));
+}
+
+TEST(Describe, ProbesSayWhatTheirCodesMean) {
+    const std::string text = describe_text("probes", "coded");
+    EXPECT_TRUE(contains(text, "values      0 quiet, 1 loud\n")) << text;
+    EXPECT_TRUE(
+        contains(text, "passes      forward and backward, over evaluation batches and repeated random tokens\n"));
+    EXPECT_FALSE(contains(describe_text("probes", "overlap"), "values  "));
 }
 
 TEST(Describe, UnknownNamesGetTheNearest) {

@@ -98,33 +98,6 @@ TEST(Probes, AreListedByName) {
     EXPECT_THROW(RegisterProbe("overlap", nullptr), Error);
 }
 
-TEST(GradNorm, IsTheNormOfEachHeadsBlock) {
-    nn::Transformer model(small_model());
-    for (NamedTensor parameter : model.named_parameters()) {
-        Tensor gradient = Tensor::zeros(parameter.tensor.shape());
-        fill_normal(gradient, "gradient." + parameter.name);
-        parameter.tensor.set_grad(gradient);
-    }
-    const std::vector<double> norms = measure("grad_norm", model);
-    ASSERT_EQ(norms.size(), 2u * 3u * 4u);
-    std::size_t index = 0;
-    for (std::size_t layer = 0; layer < 2; ++layer)
-        for (std::int64_t head = 0; head < 3; ++head)
-            for (std::size_t projection = 0; projection < 4; ++projection, ++index) {
-                const Tensor gradient = linear_of(model.blocks[layer]->attn, projection).weight.grad();
-                double squares = 0;
-                for (std::int64_t d = 0; d < 10; ++d)
-                    for (std::int64_t k = 0; k < 4; ++k)
-                        squares += std::pow(block_element(gradient, projection, head, d, k, 4), 2);
-                EXPECT_NEAR(norms[index], std::sqrt(squares), 1e-12) << layer << " " << head << " " << projection;
-            }
-}
-
-TEST(GradNorm, IsZeroWithoutGradient) {
-    nn::Transformer model(small_model());
-    for (const double norm : measure("grad_norm", model)) EXPECT_EQ(norm, 0);
-}
-
 TEST(Overlap, IsTheMeanSquaredCosineOfPrincipalAngles) {
     nn::Transformer model(small_model());
     fill_parameters(model, "weights.");

@@ -56,6 +56,28 @@ def test_probes_change_nothing(threads, folder, tmp_path):
     assert bare["eval/loss"].tobytes() == full["eval/loss"].tobytes()
 
 
+def test_every_probe_at_every_step_changes_nothing(folder, tmp_path):
+    names = [line.split()[0] for line in headscope("list", "probes").stdout.splitlines()]
+    assert {"grad_norm", "overlap", "attention_entropy"} <= set(names)
+    probes = [f"log.probes.{name}=1" for name in names]
+    steps = ["train.steps=6", "checkpoint.every=4", "eval.every=2", "train.accumulate=2"]
+    for threads in (1, 2, 3):
+        for kind, extra in (("bare", []), ("probed", probes)):
+            headscope("run", folder / "c.toml", *OVERRIDES, *steps, *extra, "--threads", threads, "--out",
+                      tmp_path / f"{kind}{threads}")
+    assert_same_runs(tmp_path / "probed1", tmp_path / "probed2")
+    assert_same_runs(tmp_path / "probed1", tmp_path / "probed3")
+    for threads in (1, 2, 3):
+        bare, probed = tmp_path / f"bare{threads}", tmp_path / f"probed{threads}"
+        for group in ("/model", "/optimizer"):
+            assert_same_bits(read_datasets(newest_checkpoint(bare), group),
+                             read_datasets(newest_checkpoint(probed), group), group)
+        log = reproducible(probed / "log.h5")
+        assert {name.split("/")[1] for name in log if name.startswith("heads/")} == set(names)
+        others = {name: values for name, values in log.items() if not name.startswith("heads/")}
+        assert_same_bits(reproducible(bare / "log.h5"), others, "log")
+
+
 def test_traces(folder, tmp_path):
     for threads in ("1", "2", "3"):
         headscope("trace", folder / "one", "--tokens", folder / "held.h5", "-o", tmp_path / f"{threads}.h5",

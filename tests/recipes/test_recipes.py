@@ -1,5 +1,7 @@
 """The recipes in experiments/configs/ reach what their comments promise: one seed each, shortened where it is safe."""
 
+import json
+
 from cli_tools import SOURCE, headscope, read_datasets
 
 
@@ -8,6 +10,14 @@ def last_evaluation(name, folder, *overrides):
     headscope("run", SOURCE / "experiments" / "configs" / f"{name}.toml", "--out", folder / name, *overrides)
     values = {key: column[-1] for key, column in read_datasets(folder / name / "log.h5", "/eval").items()}
     return values, read_datasets(folder / name / "log.h5", "/task/floors")
+
+
+def roles(run):
+    """What the log's newest row calls the heads, layer by layer."""
+    layers = {}
+    for head in json.loads(headscope("inspect", run, "--json").stdout)["heads"]:
+        layers.setdefault(head["layer"], []).append(head["role"])
+    return [layers[layer] for layer in sorted(layers)]
 
 
 def test_repeat_reaches_the_floor(tmp_path):
@@ -27,6 +37,16 @@ def test_two_layers_copy_and_one_does_not(tmp_path):
     one, _ = last_evaluation("induction_one_layer", tmp_path, *short)
     assert two["accuracy"] >= 0.95
     assert one["accuracy"] <= 0.25
+    first, second = roles(tmp_path / "induction")
+    assert "previous-token" in first and "induction" not in first
+    assert "induction" in second and "previous-token" not in second
+    assert "induction" not in roles(tmp_path / "induction_one_layer")[0]
+
+
+def test_heads_part_into_local_and_long_range(tmp_path):
+    values, floors = last_evaluation("lag_mixture", tmp_path, "eval.every=2000")
+    assert abs(values["loss"] - floors["both"]) <= 0.03
+    assert sorted(roles(tmp_path / "lag_mixture")[0]) == ["local", "long-range"]
 
 
 def test_markov_comes_near_the_bayes_predictor(tmp_path):

@@ -1,0 +1,58 @@
+// The matrices of heads as linear algebra sees them, for probes. All in f64.
+//
+// Bases. A head's projection W_p^h is a d_model x d_k matrix, its circuits QK = W_q W_k^T and OV = W_v W_o are
+// d_model x d_model of rank d_k at most. They are kept as orthonormal bases of their column spaces and the small
+// matrix between them, so that nothing of size d x d is ever formed, and an ill-conditioned inner basis of a head costs
+// its condition number in accuracy once, not squared.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <vector>
+
+#include "experiments/probes/head_matrix.h"
+#include "experiments/probes/head_pairs.h"
+
+namespace headscope {
+
+using Matrix = Eigen::MatrixXd;
+
+using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// W_i^T W_j, d_k x d_k, for all pairs of heads of a projection.
+class Grams {
+public:
+    Grams(const nn::MultiHeadAttention& attention, nn::Projection projection);
+
+    using Block = Eigen::Map<const RowMajorMatrix, 0, Eigen::OuterStride<>>;
+    /// j <= i; the others are the transposes. Valid while this object lives.
+    Block block(std::int64_t i, std::int64_t j) const;
+
+private:
+    std::int64_t heads_, width_;
+    Tensor values_;  // [H d_k, H d_k]; tensors are quick to allocate
+};
+
+/// A = basis * rest: basis [d, rank] has orthonormal columns, rest is [rank, A's columns].
+struct Factors {
+    Matrix basis, rest;
+};
+/// What A's columns span, up to rounding (A's rank is that of a pivoted QR factorisation). All NaN when A is not
+/// finite.
+Factors orthonormal_factors(const Matrix& A);
+
+/// In falling order, right to 1e-8 of the largest. NaN when A is not finite.
+Eigen::VectorXd singular_values(const Matrix& A);
+/// The first `count` columns of A's left singular vectors, or as many as A has singular values above rounding.
+Matrix leading_directions(const Matrix& A, std::int64_t count);
+
+/// QK or OV of one head: left * core * right^T. left and right have orthonormal columns.
+struct Circuit {
+    Matrix left, core, right;
+};
+enum class CircuitKind { qk, ov };
+Circuit head_circuit(const nn::MultiHeadAttention& attention, std::int64_t head, CircuitKind kind);
+/// Those of all heads of all layers, [L * H].
+std::vector<Circuit> head_circuits(const nn::Transformer& model, CircuitKind kind);
+
+}  // namespace headscope

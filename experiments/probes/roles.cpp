@@ -1,0 +1,190 @@
+// role: what each head does, by name.
+//
+//   role[l, h] = the first of the rules below that holds; the codes are those of enum Role
+//
+// Shape [L, H], units 1 (a code), range 0 .. 7. Source: the table below; the names are those of Olsson et al. 2022 and
+// Voita et al. 2019. Invariance: GL (rotary positions aside), as of all metrics that it is named from. Null: none.
+#include "experiments/probes/roles.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "experiments/probes/capture.h"
+
+namespace headscope {
+
+namespace {
+
+/// What the rules compare with their thresholds: role_metrics in their order, and what follows from the setting.
+enum Quantity : std::size_t {
+    previous_token,
+    duplicate_token,
+    prefix_matching,
+    attention_entropy_normalized,
+    attention_distance,
+    sink,
+    relative_distance,  ///< attention_distance over (T - 1) / 4, that of uniform causal weights; NaN unless causal
+    layers_after
+};
+constexpr const char* derived_names[] = {"attention_distance / ((T - 1) / 4)", "number of later layers"};
+
+struct Condition {
+    Quantity quantity;
+    enum { at_least, at_most } comparison;
+    double threshold;
+};
+
+struct Rule {
+    Role role;
+    std::vector<Condition> conditions;  ///< all must hold
+};
+
+// The rule, in order of precedence. What a head matches comes first, then where it looks, since a head that matches
+// tokens looks somewhere too. A half, of weights that sum to 1, is most of a head's attention: of two things that
+// exclude each other at most one can have it.
+const std::vector<Rule>& rules() {
+    static const std::vector<Rule> table{
+        // Random periods, which no fixed lag can follow: that is why it is not `induction` that decides, which a head
+        // with the right lag passes. Uniform weights score .15 at T = 64, trained induction heads .8 and more.
+        {Role::induction, {{prefix_matching, Condition::at_least, 0.5}}},
+        // A head with the fixed lag L would pass too; L = T / 2 is no lag that a task of ours asks for.
+        {Role::duplicate_token, {{duplicate_token, Condition::at_least, 0.5}}},
+        // The name is for a head that tells later layers what came before (Elhage et al. 2021: K-composition). After
+        // the last layer nobody reads that; the head uses its neighbour itself, so it is local, also where T is too
+        // short for the distance to say so. Of trained ones the best score .7 and more; uniform weights .06.
+        {Role::previous_token, {{previous_token, Condition::at_least, 0.5}, {layers_after, Condition::at_least, 1}}},
+        {Role::local, {{previous_token, Condition::at_least, 0.5}}},
+        // exp(entropy) counts the keys in use: n^0.9 of n, 42 of 64. Before `sink`, because in a short sequence
+        // uniform weights put much on position 0 too.
+        {Role::uniform, {{attention_entropy_normalized, Condition::at_least, 0.9}}},
+        {Role::sink, {{sink, Condition::at_least, 0.5}}},
+        // Against the distance that a head has which does not choose. Far below it the head must have chosen near keys.
+        // Long distance says so only of a head that uses few keys, n^0.3 of n, 3.5 of 64: a wide one is far on average
+        // without looking there, and one that is half a previous-token head too (trained ones: .4 and more; those that
+        // read one far lag: .1). Between a quarter and a half neither name would say much.
+        {Role::local, {{relative_distance, Condition::at_most, 0.25}}},
+        {Role::long_range,
+         {{relative_distance, Condition::at_least, 0.5}, {attention_entropy_normalized, Condition::at_most, 0.3}}},
+    };
+    return table;
+}
+
+}  // namespace
+
+const std::vector<std::string>& role_names() {
+    static const std::vector<std::string> names{"previous-token", "induction", "duplicate-token", "local",
+                                                "long-range",     "sink",      "uniform",         "unclear"};
+    return names;
+}
+
+Role role_of(const RoleEvidence& evidence, const RoleSetting& setting) {
+    const double uniform_distance = static_cast<double>(setting.seq_len - 1) / 4;
+    // Ahead counts against back in a model that is not causal, so its mean distance names no place.
+    const double relative =
+        setting.causal ? evidence[attention_distance] / uniform_distance : std::numeric_limits<double>::quiet_NaN();
+    const auto holds = [&](const Condition& condition) {
+        const double value = condition.quantity == relative_distance ? relative
+                             : condition.quantity == layers_after    ? static_cast<double>(setting.layers_after)
+                                                                     : evidence[condition.quantity];
+        return condition.comparison == Condition::at_least ? value >= condition.threshold
+                                                           : value <= condition.threshold;
+    };
+    for (const Rule& rule : rules())
+        if (std::all_of(rule.conditions.begin(), rule.conditions.end(), holds)) return rule.role;
+    return Role::unclear;
+}
+
+std::string role_rule_text() {
+    std::string text = "the first that holds: ";
+    for (const Rule& rule : rules()) {
+        text += role_names()[static_cast<std::size_t>(rule.role)] + " where ";
+        for (const Condition& condition : rule.conditions)
+            text += fmt::format("{}{} {} {}", &condition == rule.conditions.data() ? "" : " and ",
+                                condition.quantity < role_metrics.size()
+                                    ? role_metrics[condition.quantity]
+                                    : derived_names[condition.quantity - role_metrics.size()],
+                                condition.comparison == Condition::at_least ? ">=" : "<=", condition.threshold);
+        text += "; ";
+    }
+    return text + "else unclear";
+}
+
+namespace {
+
+/// Gathers the metrics that roles are named from, each by its own probe.
+class Roles : public Accumulator {
+public:
+    explicit Roles(const ProbeContext& context)
+        : layers_(context.model.num_layers()),
+          heads_(context.model.options().block.num_heads),
+          seq_len_(context.task.seq_len()),
+          causal_(context.model.options().causal) {
+        for (const char* name : role_metrics) {
+            probes_.push_back(make_probe(name));
+            const auto& probe = dynamic_cast<const CaptureProbe&>(*probes_.back());
+            metrics_.push_back({probe.sources().front(), probe.accumulate(context)});
+        }
+    }
+
+    void add(const Capture& capture) override {
+        for (const Metric& metric : metrics_)
+            if (metric.source == capture.source()) metric.sums->add(capture);
+    }
+
+    std::vector<double> values() const override {
+        std::vector<RoleEvidence> evidence(static_cast<std::size_t>(layers_ * heads_));
+        for (std::size_t m = 0; m < metrics_.size(); ++m) {
+            const std::vector<double> values = metrics_[m].sums->values();
+            for (std::size_t i = 0; i < values.size(); ++i) evidence[i][m] = values[i];
+        }
+        std::vector<double> codes;
+        for (std::int64_t i = 0; i < layers_ * heads_; ++i) {
+            const RoleSetting setting{seq_len_, causal_, layers_ - 1 - i / heads_};
+            codes.push_back(static_cast<double>(role_of(evidence[static_cast<std::size_t>(i)], setting)));
+        }
+        return codes;
+    }
+
+private:
+    struct Metric {
+        Source source;
+        std::unique_ptr<Accumulator> sums;
+    };
+    std::int64_t layers_, heads_, seq_len_;
+    bool causal_;
+    std::vector<std::unique_ptr<Probe>> probes_;
+    std::vector<Metric> metrics_;  // by role_metrics
+};
+
+class RoleProbe : public CaptureProbe {
+public:
+    MetricSpec spec(const ProbeSetup& setup) const override {
+        return {.name = "role",
+                .long_name = "what a head does",
+                .units = "1",
+                .formula = role_rule_text(),
+                .source = "the table in experiments/probes/roles.cpp; names of Olsson et al. 2022, Voita et al. 2019",
+                .invariance = "GL",
+                .minimum = 0,
+                .maximum = static_cast<double>(role_names().size() - 1),
+                .dimensions = {{"layer", setup.layers(), {}}, {"head", setup.heads(), {}}},
+                .value_labels = role_names()};
+    }
+
+    std::vector<Source> sources() const override {
+        return {Source::evaluation, Source::repeated, Source::random_periods};
+    }
+
+    std::unique_ptr<Accumulator> accumulate(const ProbeContext& context) const override {
+        return std::make_unique<Roles>(context);
+    }
+};
+
+const RegisterProbe registered("role", [] { return std::make_unique<RoleProbe>(); });
+
+}  // namespace
+
+}  // namespace headscope

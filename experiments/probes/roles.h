@@ -1,0 +1,41 @@
+// Names what a head does, from its metrics. The rule is one table in roles.cpp, applied alike by the probe `role` while
+// a run goes on and by whoever reads its log.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace headscope {
+
+/// A code in the log is a role's place here.
+enum class Role { previous_token, induction, duplicate_token, local, long_range, sink, uniform, unclear };
+/// "previous-token", "induction", ..., by code.
+const std::vector<std::string>& role_names();
+
+/// The metrics [L, H] that a role is named from.
+inline constexpr std::array role_metrics{"previous_token",     "duplicate_token",
+                                         "prefix_matching",    "attention_entropy_normalized",
+                                         "attention_distance", "sink"};
+/// One head's, in that order; NaN = not measured, and no rule that asks for it holds.
+using RoleEvidence = std::array<double, role_metrics.size()>;
+inline constexpr RoleEvidence no_evidence = [] {
+    RoleEvidence evidence{};
+    evidence.fill(std::numeric_limits<double>::quiet_NaN());
+    return evidence;
+}();
+
+/// What the rule must know of the model besides.
+struct RoleSetting {
+    std::int64_t seq_len;
+    bool causal;
+    std::int64_t layers_after;  ///< of the model, after the head's own
+};
+
+Role role_of(const RoleEvidence& evidence, const RoleSetting& setting);
+/// The table in words, the first rule first.
+std::string role_rule_text();
+
+}  // namespace headscope
