@@ -15,7 +15,9 @@ namespace {
 
 /// What the probes of a config keep in memory.
 struct ProbeNeeds {
-    bool captures = false, gradients = false, weights_before = false;
+    bool captures = false, captured_gradients = false;
+    bool own_gradients = false;  // of passes that probes make for themselves
+    bool weights_before = false;
 };
 
 ProbeNeeds needs_of(const LogConfig& log) {
@@ -23,10 +25,12 @@ ProbeNeeds needs_of(const LogConfig& log) {
     for (const auto& [name, every] : log.probes) {
         const std::unique_ptr<Probe> probe = make_probe(name);
         needs.weights_before = needs.weights_before || probe->moment() == Moment::update;
-        const auto* capture = dynamic_cast<const CaptureProbe*>(probe.get());
-        if (capture == nullptr) continue;
-        needs.captures = true;
-        needs.gradients = needs.gradients || capture->needs_activation_gradients();
+        if (const auto* capture = dynamic_cast<const CaptureProbe*>(probe.get())) {
+            needs.captures = true;
+            needs.captured_gradients = needs.captured_gradients || capture->needs_activation_gradients();
+        } else if (probe->makes_passes()) {
+            needs.own_gradients = true;
+        }
     }
     return needs;
 }
@@ -85,8 +89,8 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
     const double halves = block.d_ff > 0 ? 2 : 1;
 
     // Kept per token and block: the residual stream before each half, the norm's output when there is one; q, k, v and
-    // the heads' output; the feed-forward's hidden layer before and after its activation. The fused attention keeps no
-    // weights: backward computes them again.
+    // the heads' output; the feed-forward's hidden layer, twice (autograd/ops/kept_values.h). The fused attention keeps
+    // only small weights: backward computes others again.
     const double streams = halves * (block.norm == nn::NormPlacement::none ? 1 : 2);
     const double per_token = streams * d + 4 * inner + 2 * d_ff;
     // Logits and their gradient.
@@ -107,9 +111,10 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
         // Gradients: as much again, and the graph and the gradients of a step, which holds none while probes run.
         const double captured = std::max(batch, 16.0) * length;
         const double values = layers * captured * heads * (2 * length + d) + layers * captured * 8 * inner;
-        estimate.parts.push_back({"activations for probes", element * (needs.gradients ? 2 : 1) * values});
-        if (needs.gradients) estimate.parts.push_back({"gradients for probes", parameters});
+        estimate.parts.push_back({"activations for probes", element * (needs.captured_gradients ? 2 : 1) * values});
     }
+    if (needs.captured_gradients || needs.own_gradients)
+        estimate.parts.push_back({"gradients for probes", (needs.own_gradients ? 2 : 1) * parameters});  // and a sum
     if (needs.weights_before) estimate.parts.push_back({"weights before the update, for probes", parameters});
     return estimate;
 }

@@ -13,7 +13,7 @@
 #include <Eigen/Eigenvalues>
 
 #include "autograd/parallel.h"
-#include "experiments/probes/head_matrix.h"
+#include "experiments/probes/head_matrices.h"
 #include "experiments/probes/probe.h"
 
 namespace headscope {

@@ -29,6 +29,17 @@ bool cholesky_step(Matrix& A, Matrix& rest) {
 
 }  // namespace
 
+Matrix to_matrix(const Tensor& tensor) {
+    const Tensor values = tensor.to(DType::f64);
+    return Eigen::Map<const RowMajorMatrix>(values.data<double>(), values.size(0), values.size(1));
+}
+
+Matrix head_matrix(const nn::MultiHeadAttention& attention, std::int64_t head, nn::Projection projection) {
+    const Matrix stored = to_matrix(head_slice(attention, head, projection).values());
+    if (projection == nn::Projection::o) return stored;
+    return stored.transpose();
+}
+
 Grams::Grams(const nn::MultiHeadAttention& attention, nn::Projection projection)
     : heads_(attention.num_heads()), width_(attention.head_dim()) {
     const Tensor weight = weight_of(attention, projection).to(DType::f64);

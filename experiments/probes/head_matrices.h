@@ -10,14 +10,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "experiments/probes/head_matrix.h"
 #include "experiments/probes/head_pairs.h"
 
 namespace headscope {
 
 using Matrix = Eigen::MatrixXd;
-
 using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// A tensor [rows, cols] of floats, copied.
+Matrix to_matrix(const Tensor& tensor);
+/// A head's block with d_model rows and d_k columns: the transpose of what is stored for q, k and v, as stored for o.
+Matrix head_matrix(const nn::MultiHeadAttention& attention, std::int64_t head, nn::Projection projection);
 
 /// W_i^T W_j, d_k x d_k, for all pairs of heads of a projection.
 class Grams {

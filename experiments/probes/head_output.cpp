@@ -24,7 +24,7 @@
 
 #include "autograd/parallel.h"
 #include "experiments/probes/capture.h"
-#include "experiments/probes/head_matrix.h"
+#include "experiments/probes/head_matrices.h"
 
 namespace headscope {
 
