@@ -144,7 +144,10 @@ Cut cut(const MatrixProduct<T>& product) {
         if (cols > least_cols && (cols >= rows || rows <= least_rows)) cols = round_up(ceil_div(cols, 2), tile_cols<T>);
         else rows = ceil_div(rows, 2);
     }
-    rows = ceil_div(m, ceil_div(m, rows));  // even shares
+    // Even shares, and an even number of them, which two threads finish together.
+    cols = round_up(ceil_div(n, ceil_div(n, cols)), tile_cols<T>);
+    if (blocks() % 2 == 1 && rows > least_rows) rows = ceil_div(m, ceil_div(m, rows) + 1);
+    rows = ceil_div(m, ceil_div(m, rows));
     return {rows, cols, blocks(), false};
 }
 

@@ -1,7 +1,9 @@
-"""Section probes: what probes cost when they run at every step, by the program itself on a config made for it."""
+"""Section probes: what probes cost, by the program itself on a config made for it."""
+import json
+
 import h5py
 import numpy as np
-from measure import BINARY, SHAPES, BenchError, low_and_middle, run, table
+from measure import BINARY, SHAPES, low_and_middle, run, table
 
 CHEAP = ("grad_norm", "grad_cosine", "update_ratio", "weight_cosine", "overlap")
 STEPS = {"XS": (300, 10), "S": (120, 5), "M": (12, 1), "L": (9, 1)}  # steps, and rows of the log every so many
@@ -36,53 +38,68 @@ every = {every}
 """
 
 
-def _step_seconds(bench, shape, probes):
-    """Time per step of one run, from its log; the first third is warm-up."""
+
+
+def _run(bench, shape, probes, steps, *options):
+    """A run with those probes at every step: its folder, and what it printed."""
     vocab, T, d_model, heads, layers, d_ff, batch = SHAPES[shape]
-    steps, every = STEPS[shape]
-    if bench.quick:
-        steps = max(6, steps // 3)
+    every = STEPS[shape][1]
     config = bench.folder / "probes.toml"
     config.write_text(CONFIG.format(**locals(), far=T // 4) + "".join(f"{name} = 1\n" for name in probes))
     out = bench.folder / f"run-{len(list(bench.folder.iterdir()))}"
-    run([BINARY, "run", config, "--threads", bench.threads, "--out", out], bench.threads)
+    return out, run([BINARY, "run", config, "--threads", bench.threads, "--out", out, *options], bench.threads)
+
+
+def _step_seconds(bench, shape, probes):
+    """Time per step of one run, from its log; the first third is warm-up."""
+    steps, every = STEPS[shape]
+    out, _ = _run(bench, shape, probes, max(6, steps // 3) if bench.quick else steps)
     with h5py.File(out / "log.h5") as log:
         elapsed = log["train/elapsed"][()]
     return list(np.diff(elapsed)[len(elapsed) // 3:] / every)
 
 
+def _cost_of_each(bench, shape, names):
+    """Milliseconds of one measurement of each probe, and of the passes they share, from `run --profile`."""
+    _, text = _run(bench, shape, names, 12, "--profile", "--json")
+    return {row["name"].removeprefix("probe "): 1e3 * row["seconds"] / row["count"]
+            for row in json.loads(text)["profile"] if row["name"].startswith("probe ") or row["name"] == PASSES}
+
+
+PASSES = "passes for probes"
+
+
+def _makes_passes(name):
+    return "passes      none" not in run([BINARY, "describe", "probe", name])
+
+
 def probes(bench):
     names = [line.split()[0] for line in run([BINARY, "list", "probes"]).splitlines() if line.strip()]
-    cheap = [name for name in names if name in CHEAP]
-    sets = {"none": [], **{name: [name] for name in names}, "the cheap: " + ", ".join(cheap): cheap, "all": names}
+    plain = [name for name in names if not _makes_passes(name)]
     shapes = [shape for shape in ("XS", "M") if shape in bench.shapes] or bench.shapes[:1]
-    print(f"A step of `headscope run` with probes at every step, {bench.threads} threads, ms, minimum / median of "
-          f"{bench.rounds} alternating rounds;\nin brackets what the probes add")
-    cells = {title: [title] for title in sets}
     results = {}
+    print(f"The cheap probes ({', '.join(CHEAP)}) at every step of `headscope run`, {bench.threads} threads, ms, "
+          f"minimum / median\nof {bench.rounds} alternating rounds")
+    rows = []
     for shape in shapes:
-        times, failures = {title: [] for title in sets}, {}
+        times = {"none": [], "cheap": []}
         for _ in range(bench.rounds):
-            for title, chosen in sets.items():
-                try:
-                    times[title].extend(_step_seconds(bench, shape, chosen))
-                except BenchError as error:
-                    if title == "none":
-                        raise
-                    failures[title] = str(error).splitlines()[-1]
-        bare = low_and_middle(times["none"])
-        for title in sets:
-            if title in failures:
-                cells[title].append("failed: " + failures[title])
-                continue
-            low, middle = low_and_middle(times[title])
-            added = [100 * (value / base - 1) for value, base in zip((low, middle), bare)]
-            results.setdefault(shape, {})[title] = {"ms": [low, middle], "added_percent": added}
-            cells[title].append(f"{low:.2f} / {middle:.2f}" +
-                                ("" if title == "none" else f" ({added[0]:+.1f} / {added[1]:+.1f} %)"))
+            times["none"].extend(_step_seconds(bench, shape, []))
+            times["cheap"].extend(_step_seconds(bench, shape, CHEAP))
+        (low, middle), (low_with, middle_with) = (low_and_middle(values) for values in times.values())
+        added = [100 * (low_with / low - 1), 100 * (middle_with / middle - 1)]
+        cost = _cost_of_each(bench, shape, names)
+        fifty = 100 * sum(cost[name] for name in plain) / 50 / low
+        results[shape] = {"step_ms": [low, middle], "with_cheap_ms": [low_with, middle_with], "added_percent": added,
+                          "each_ms": cost, "without_passes_every_50_percent": fifty}
+        rows.append([shape, f"{low:.2f} / {middle:.2f}", f"{low_with:.2f} / {middle_with:.2f}",
+                     f"{added[0]:+.1f} / {added[1]:+.1f} %"])
+    table(["", "no probes", "with them", "added"], rows)
+    print("\nOne measurement of each, ms, by `run --profile`; * makes or is shown passes of its own, whose time is the "
+          "last line")
+    table(["", *shapes], [[name + ("" if name in plain else " *"), *(f"{results[s]['each_ms'][name]:.2f}" for s in shapes)]
+                          for name in names] +
+          [[PASSES, *(f"{results[s]['each_ms'].get(PASSES, 0):.2f}" for s in shapes)]])
+    print("All without passes of their own every 50 steps: " +
+          ", ".join(f"{s} {results[s]['without_passes_every_50_percent']:+.1f} %" for s in shapes))
     bench.results["probes"] = results
-    table(["", *shapes], list(cells.values()))
-    fifty = ", ".join(f"{shape} {results[shape]['all']['added_percent'][0] / 50:+.2f} %"
-                      for shape in shapes if "all" in results[shape])
-    if fifty:
-        print(f"So all of them every 50 steps: {fifty}")
