@@ -95,12 +95,14 @@ std::string role_table(const RunSummary& summary) {
         for (std::size_t m = 0; m < columns.size(); ++m) measured[m] = measured[m] || std::isfinite(row.evidence[m]);
     }
     if (!named) return "";
-    std::string text = fmt::format("\n{:<6}{:<16}", "head", "role");
+    const bool has_evidence = std::ranges::any_of(measured, [](bool one) { return one; });
+    const int role_width = has_evidence ? 16 : 0;  // nothing comes after it otherwise
+    std::string text = fmt::format("\n{:<6}{:<{}}", "head", "role", role_width);
     for (std::size_t m = 0; m < columns.size(); ++m)
         if (measured[m]) text += fmt::format("{:>9}", columns[m]);
     text += "\n";
     for (const HeadRow& row : summary.heads) {
-        text += fmt::format("{:<6}{:<16}", head_name(row.layer, row.head), row.role);
+        text += fmt::format("{:<6}{:<{}}", head_name(row.layer, row.head), row.role, role_width);
         for (std::size_t m = 0; m < columns.size(); ++m)
             if (measured[m])
                 text +=
