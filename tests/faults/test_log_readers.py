@@ -52,13 +52,12 @@ def test_while_alive_and_after_the_kill(config, tmp_path):
         rows = 0
         until = time.monotonic() + 8
         reads = 0
-        while time.monotonic() < until or rows == 0:
+        while time.monotonic() < until or rows == 0 or reads < 3:
             assert process.poll() is None, process.stderr.read()
             rows_now = read_with_every_tool(log)
             assert rows_now >= rows
             rows = rows_now
             reads += 1
-        assert reads > 2
         headscope("inspect", run)
     finally:
         process.kill()

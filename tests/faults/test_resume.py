@@ -40,6 +40,20 @@ def finish(process, signal_number):
     return process.wait(timeout=60)
 
 
+def signalled_while_training(arguments, run, number, checkpoint):
+    """The ended process of a run that got the signal after it had written `checkpoint`. A machine that is busy elsewhere
+    may let a short run end before the signal is sent: such a try says nothing, and another is made."""
+    for _ in range(20):
+        process = start("run", *arguments, "--out", run)
+        while process.poll() is None and not (run / "checkpoints" / checkpoint).exists():
+            time.sleep(0.001)
+        finish(process, number)
+        if process.returncode != 0:
+            return process
+        shutil.rmtree(run)
+    pytest.fail("twenty runs ended before the signal reached them")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_and_resumed(seed, folder, uninterrupted, tmp_path):
     whole, seconds = uninterrupted
@@ -47,7 +61,7 @@ def test_killed_and_resumed(seed, folder, uninterrupted, tmp_path):
     run = tmp_path / "run"
     process = start("run", folder / "c.toml", *OVERRIDES, "--threads", 2, "--out", run)
     kills = 0
-    while True:
+    while kills < 12:
         time.sleep(moments.uniform(0.02, 0.6) * seconds)
         if process.poll() is not None:
             break
@@ -58,7 +72,7 @@ def test_killed_and_resumed(seed, folder, uninterrupted, tmp_path):
             process = start("run", folder / "c.toml", *OVERRIDES, "--threads", 2, "--out", run)
         else:
             process = start("resume", run, "--threads", 1 + kills % 3)
-    assert process.returncode == 0, process.stderr.read()
+    assert process.wait(timeout=300) == 0, process.stderr.read()
     assert_same_runs(whole, run)
     assert not [path for path in run.rglob(".*")], "temporary files left behind"
 
@@ -77,22 +91,17 @@ def test_killed_with_every_optimizer(optimizer, folder, tmp_path):
     overrides = [*OVERRIDES, *OPTIMIZERS[optimizer], "train.steps=400", "checkpoint.every=40", "checkpoint.keep=0"]
     headscope("run", folder / "c.toml", *overrides, "--threads", 1, "--out", tmp_path / "whole")
     run = tmp_path / "run"
-    process = start("run", folder / "c.toml", *overrides, "--threads", 2, "--out", run)
-    while process.poll() is None and not (run / "checkpoints" / "step-00000120.h5").exists():
-        time.sleep(0.001)
-    finish(process, signal.SIGKILL)
-    assert newest_checkpoint(run).name < "step-00000400.h5", "killed too late to say anything"
+    signalled_while_training([folder / "c.toml", *overrides, "--threads", 2], run, signal.SIGKILL, "step-00000120.h5")
     headscope("resume", run, "--threads", 1)
     assert_same_runs(tmp_path / "whole", run)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal(number, folder, uninterrupted, tmp_path):
-    whole, seconds = uninterrupted
+    whole, _ = uninterrupted
     run = tmp_path / "run"
-    process = start("run", folder / "c.toml", *OVERRIDES, "--threads", 1, "--out", run)
-    time.sleep(seconds * 0.4)
-    assert finish(process, number) == 75
+    process = signalled_while_training([folder / "c.toml", *OVERRIDES, "--threads", 1], run, number, "step-00000100.h5")
+    assert process.returncode == 75
     message = process.stderr.read()
     assert "headscope resume" in message and "step" in message
     headscope("resume", run)
