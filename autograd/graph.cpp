@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "autograd/finite_watch.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/parallel.h"
@@ -101,6 +102,7 @@ void make_node(const char* name, Tensors inputs, std::span<Tensor> outputs, Tens
 void record_all(const char* name, Tensors inputs, std::span<Tensor> outputs, Tensors saved,
                 const BackwardFunction& backward) {
     if (!recording) return;
+    if (FiniteWatch::watching()) FiniteWatch::see_output(name, inputs, outputs);
     if (any_requires_grad(inputs)) make_node(name, inputs, outputs, saved, backward);
     Profile::mark(Profile::Phase::forward, name);
 }
@@ -276,6 +278,9 @@ private:
                 if (!(gradient.shape() == input.shape) && broadcasts_to(input.shape, gradient.shape()))
                     gradient = sum_to(gradient, input.shape);
                 check_gradient("the backward", node.name, gradient, input.shape, input.dtype);
+                if (FiniteWatch::watching())
+                    FiniteWatch::see_gradient(node.name, gradient,
+                                              input.leaf ? GraphAccess::wrap(input.leaf) : Tensor{});
                 add_to(input.node->gradients[static_cast<std::size_t>(input.output)], std::move(gradient));
             }
             if (--input.node->users_left == 0) ready_.push(input.node.get());

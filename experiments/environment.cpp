@@ -2,6 +2,7 @@
 
 #include <ctime>
 #include <fstream>
+#include <random>
 
 #include "version.h"  // made by the build
 
@@ -47,6 +48,13 @@ std::string utc_now() {
     char text[32];
     const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
     return {text, length};
+}
+
+std::string new_run_id() {
+    std::random_device device;  // of the system, not of the run: no result depends on it
+    std::string id;
+    for (int i = 0; i < 16; ++i) id += "0123456789abcdef"[device() % 16];
+    return id;
 }
 
 }  // namespace headscope

@@ -15,6 +15,12 @@ enum ExitCode : int {
     exit_stopped = 75,
 };
 
+/// A check found something wrong: what was computed again differs, a file is not what it should be (exit 1).
+class CheckFailed : public Error {
+public:
+    using Error::Error;
+};
+
 /// Wrong command line, config or data (exit 2).
 class UsageError : public Error {
 public:

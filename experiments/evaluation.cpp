@@ -12,6 +12,21 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
+/// While one lives, the model is in evaluation mode.
+class EvaluationMode {
+public:
+    explicit EvaluationMode(nn::Transformer& model) : model_(model), was_training_(model.is_training()) {
+        model.eval();
+    }
+    ~EvaluationMode() { model_.train(was_training_); }
+    EvaluationMode(const EvaluationMode&) = delete;
+    EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+private:
+    nn::Transformer& model_;
+    bool was_training_;
+};
+
 struct Mean {
     double sum = 0;
     std::int64_t count = 0;
@@ -43,6 +58,16 @@ double best_loss(const Task& task) {
 
 }  // namespace
 
+std::vector<Batch> evaluation_batches(const Experiment& experiment) {
+    const std::int64_t size = experiment.config.train.batch_size;
+    const std::int64_t available = experiment.task->eval_batches(size);
+    const std::int64_t wanted = experiment.config.eval.batches;
+    std::vector<Batch> batches;
+    for (std::int64_t i = 0; i < (available < 0 ? wanted : std::min(wanted, available)); ++i)
+        batches.push_back(experiment.task->eval_batch(i, size));
+    return batches;
+}
+
 std::vector<Column> evaluation_columns(const Task& task) {
     std::vector<Column> columns{{"loss", "nat/token", "evaluation loss"},
                                 {"accuracy", "1", "share of scored targets with the largest logit"}};
@@ -60,14 +85,15 @@ std::vector<double> evaluation_row(const Task& task, const Evaluation& evaluatio
     return row;
 }
 
-Evaluation evaluate(nn::Transformer& model, const Task& task, const std::vector<Batch>& batches) {
+Evaluation evaluate(nn::Transformer& model, const Task& task, const std::vector<Batch>& batches,
+                    const std::function<void()>& before_batch) {
     const NoGrad no_grad;
-    const bool was_training = model.is_training();
-    model.eval();
+    const EvaluationMode mode(model);
     Mean loss;
     Mean accuracy;
     std::vector<Mean> by_class(task.class_names().size());
     for (const Batch& batch : batches) {
+        if (before_batch) before_batch();
         const Tensor logits = model.forward(batch.inputs);
         const Tensor losses = cross_entropy_each(logits, batch.targets);
         const Tensor wide = logits.to(DType::f64);
@@ -85,7 +111,6 @@ Evaluation evaluate(nn::Transformer& model, const Task& task, const std::vector<
                 by_class[static_cast<std::size_t>(target_class[i])].add(plain);
         }
     }
-    model.train(was_training);
     Evaluation result{loss.value(), accuracy.value(), loss.value() - best_loss(task), {}};
     for (const Mean& mean : by_class) result.class_loss.push_back(mean.value());
     return result;

@@ -1,13 +1,18 @@
 // How good a model is on fixed batches.
 #pragma once
 
+#include <functional>
 #include <vector>
 
+#include "experiments/config/config.h"
 #include "experiments/storage/log.h"
-#include "experiments/tasks/task.h"
 #include "nn/transformer.h"
 
 namespace headscope {
+
+/// The fixed batches that a run is evaluated on, eval.batches of them or as many as there are; none when the task has
+/// no evaluation data.
+std::vector<Batch> evaluation_batches(const Experiment& experiment);
 
 /// All losses in nat per scored target, NaN where no target was scored.
 struct Evaluation {
@@ -22,6 +27,8 @@ std::vector<Column> evaluation_columns(const Task& task);
 std::vector<double> evaluation_row(const Task& task, const Evaluation& evaluation);
 
 /// Runs the model over `batches` in evaluation mode and gives it back in the mode it was in. Sums are in f64, in order.
-Evaluation evaluate(nn::Transformer& model, const Task& task, const std::vector<Batch>& batches);
+/// `before_batch` may throw, to end it.
+Evaluation evaluate(nn::Transformer& model, const Task& task, const std::vector<Batch>& batches,
+                    const std::function<void()>& before_batch = {});
 
 }  // namespace headscope

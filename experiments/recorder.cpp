@@ -1,7 +1,5 @@
 #include "experiments/recorder.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "autograd/allocator.h"
@@ -16,19 +14,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// 16 hex digits that no two runs share.
-std::string new_run_id(const Config& config) {
-    const std::string text = config.resolved() + utc_now() + std::to_string(getpid()) +
-                             std::to_string(Clock::now().time_since_epoch().count());
-    return sha256(std::as_bytes(std::span(text))).substr(0, 16);
-}
-
 void describe_run(Log& log, const Config& config) {
     const std::string resolved = config.resolved();
     log.set_attribute("schema_name", std::string("headscope.log"));
     log.set_attribute("schema_version", std::string("1.0"));
     if (!log.has_attribute("run_id")) {  // a resumed run stays the run it was
-        log.set_attribute("run_id", new_run_id(config));
+        log.set_attribute("run_id", new_run_id());
         log.set_attribute("created", utc_now());
     }
     log.set_attribute("software_version", software_version());
@@ -43,16 +34,6 @@ void describe_run(Log& log, const Config& config) {
     log.set_text("/config/source", config.source, "the config file as it was given");
 }
 
-std::vector<Batch> first_eval_batches(const Experiment& experiment) {
-    const std::int64_t size = experiment.config.train.batch_size;
-    const std::int64_t available = experiment.task->eval_batches(size);
-    const std::int64_t wanted = experiment.config.eval.batches;
-    std::vector<Batch> batches;
-    for (std::int64_t i = 0; i < (available < 0 ? wanted : std::min(wanted, available)); ++i)
-        batches.push_back(experiment.task->eval_batch(i, size));
-    return batches;
-}
-
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
 }  // namespace
@@ -61,7 +42,7 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     : experiment_(experiment),
       model_(model),
       parameters_(model.named_parameters()),
-      eval_batches_(first_eval_batches(experiment)),
+      eval_batches_(evaluation_batches(experiment)),
       log_(std::move(log)),
       next_publish_(Clock::now()) {
     const Task& task = *experiment.task;
@@ -81,6 +62,7 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
         probes_.push_back({name, "probe " + name, every, make_probe(name)});
         log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
     }
+    if (config.log.attention > 0) attention_maps_.emplace(experiment, probe_batches_, *log_);
     std::vector<std::string> names;
     for (const NamedTensor& parameter : parameters_) names.push_back(parameter.name);
     log_->declare_parameters(names);
@@ -99,7 +81,7 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
 std::optional<double> Recorder::evaluate(std::int64_t step,
                                          const std::function<void(std::int64_t, double, double)>& on_eval) {
     if (eval_batches_.empty()) return std::nullopt;
-    const Evaluation result = headscope::evaluate(model_, *experiment_.task, eval_batches_);
+    const Evaluation result = headscope::evaluate(model_, *experiment_.task, eval_batches_, between_passes_);
     log_->append("eval", step, evaluation_row(*experiment_.task, result));
     if (on_eval) on_eval(step, result.loss, result.accuracy);
     return result.loss;
@@ -136,14 +118,19 @@ void Recorder::measure_activations(const ProbeContext& context) {
     if (entries.empty()) return;
     std::vector<const CaptureProbe*> probes;
     for (const DueProbe* entry : entries) probes.push_back(&dynamic_cast<const CaptureProbe&>(*entry->probe));
-    const auto values = measure_together(
-        probes, context, [&](std::size_t i) { Profile::mark(Profile::Phase::other, entries[i]->profile_name); });
+    const auto values = measure_together(probes, context, [&](std::size_t i) {
+        Profile::mark(Profile::Phase::other, entries[i]->profile_name);
+        if (between_passes_) between_passes_();
+    });
     for (std::size_t i = 0; i < entries.size(); ++i) append(*entries[i], context.step, values[i]);
 }
 
 void Recorder::measure_weights(std::int64_t step) {
     measure(context(step), Moment::weights);
     measure_activations(context(step));
+    if (!due(step, experiment_.config.log.attention)) return;
+    attention_maps_->measure(model_, step);
+    Profile::mark(Profile::Phase::other, "attention maps");
 }
 
 void Recorder::before_update(std::int64_t step) {

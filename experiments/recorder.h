@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/attention_maps.h"
 #include "experiments/config/config.h"
 #include "experiments/evaluation.h"
 #include "experiments/probes/probe.h"
@@ -19,6 +20,10 @@ class Recorder {
 public:
     /// Declares all series of the experiment in `log` and publishes it for the first time.
     Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
+
+    /// `between` is called between the forward passes of evaluations and probes; it may throw, to end what goes on. The
+    /// rows of that step are then incomplete, and for a resumed run to make anew.
+    void call_between_passes(std::function<void()> between) { between_passes_ = std::move(between); }
 
     /// Evaluates the weights after `step` updates, adds the row and returns the loss. No row, and nothing to return,
     /// when the task has no evaluation data.
@@ -64,8 +69,10 @@ private:
     std::vector<DueProbe> probes_;
     std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
     std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
-    std::vector<Tensor> before_;        ///< the parameters before the update; of the last step that needed them
+    std::function<void()> between_passes_;
+    std::vector<Tensor> before_;  ///< the parameters before the update; of the last step that needed them
     std::unique_ptr<Log> log_;
+    std::optional<AttentionMaps> attention_maps_;
     std::chrono::steady_clock::time_point next_publish_;
 };
 

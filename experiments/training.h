@@ -4,23 +4,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "experiments/config/config.h"
+#include "experiments/speedometer.h"
 #include "experiments/storage/checkpoint.h"
-#include "nn/transformer.h"
 
 namespace headscope {
-
-/// What a reporter sees after each step.
-struct Progress {
-    std::int64_t step;         ///< updates done
-    std::int64_t steps;        ///< updates to do
-    double loss;               ///< of this step's batch, nat per token
-    double tokens_per_second;  ///< over the last second
-    double seconds_left;
-};
 
 struct TrainingHooks {
     std::function<void(const Progress&)> on_step;
@@ -37,8 +27,5 @@ bool train(const Experiment& experiment, const std::string& folder, bool resume,
 
 /// Has a run with this checkpoint come to its end, by train.steps or by eval.patience?
 bool is_finished(const Config& config, const Checkpoint& checkpoint);
-
-/// The model of an experiment with its initial weights, in the dtype that it trains in.
-std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment);
 
 }  // namespace headscope

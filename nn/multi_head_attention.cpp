@@ -2,11 +2,25 @@
 
 #include <optional>
 
+#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/rotary.h"
 #include "nn/init.h"
 
 namespace headscope::nn {
+namespace {
+
+/// Throws Error unless an edit kept shape and dtype.
+void check_edited(const char* function, const Tensor& given, const Tensor& returned) {
+    if (returned.defined() && returned.shape() == given.shape() && returned.dtype() == given.dtype()) return;
+    const auto describe = [](const Tensor& tensor) {
+        return tensor.shape().str() + " " + std::string(headscope::name_of(tensor.dtype()));
+    };
+    throw Error(std::string("AttentionEdit: `") + function + "` must keep shape and dtype; it was given " +
+                describe(given) + (returned.defined() ? ", it returned " + describe(returned) : ", it returned none"));
+}
+
+}  // namespace
 
 std::int64_t resolve_head_dim(const char* module, std::int64_t d_model, std::int64_t num_heads, std::int64_t head_dim) {
     const std::string sizes = "; d_model is " + std::to_string(d_model) + ", num_heads is " +
@@ -74,6 +88,14 @@ std::array<Tensor, 3> MultiHeadAttention::project(const Tensor& query, const Ten
     return {W_q.forward(query), W_k.forward(key), W_v.forward(value)};
 }
 
+Tensor MultiHeadAttention::speak(const Tensor& heads, const Tensor& residual) const {
+    if (!edit_.output) return linear(heads, W_o.weight, W_o.bias, residual);
+    const Tensor output = linear(heads, W_o.weight, W_o.bias);
+    const Tensor edited = edit_.output(heads, output);
+    check_edited("output", output, edited);
+    return residual.defined() ? residual + edited : edited;
+}
+
 MultiHeadAttention::Result MultiHeadAttention::forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                                        const Mask& mask, bool need_weights, const Tensor& residual) {
     auto [q, k, v] = project(query, key, value);
@@ -96,7 +118,12 @@ MultiHeadAttention::Result MultiHeadAttention::forward(const Tensor& query, cons
     }
     AttentionResult heads = attend(options_, q, k, v, options);
     if (gates_ != nullptr) heads.output = gates_->forward(heads.output);
-    const Tensor output = linear(heads.output, W_o.weight, W_o.bias, residual);
+    if (edit_.heads) {
+        const Tensor edited = edit_.heads(heads.output);
+        check_edited("heads", heads.output, edited);
+        heads.output = edited;
+    }
+    const Tensor output = speak(heads.output, residual);
     if (record_ != nullptr) {
         const AttentionRecord all{record_->in_graph, q, k, v, heads.weights, heads.output, output};
         *record_ = record_->in_graph ? all : all.detached();

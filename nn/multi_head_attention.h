@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "autograd/ops/attention.h"
 #include "nn/head_gates.h"
@@ -46,11 +47,22 @@ struct AttentionRecord {
     bool in_graph = false;
     Tensor q, k, v;   ///< [B, Tq, H*d_k], [B, Tk, H*d_k], [B, Tk, H*d_v]; q and k after rotation
     Tensor weights;   ///< [B, H, Tq, Tk], before dropout
-    Tensor head_out;  ///< [B, Tq, H*d_v], before W_o (after the gates, where there are any)
+    Tensor head_out;  ///< [B, Tq, H*d_v], before W_o (after the gates and the edit, where there are any)
     Tensor output;    ///< [B, Tq, d_model]: what forward returns, the residual included
 
     /// The same values outside the graph.
     AttentionRecord detached() const;
+};
+
+/// What forward passes go through beside the module's own computation: the place to remove, silence or replace what
+/// heads do. An empty function is passed by and costs nothing. Made of ops, both are differentiated with the rest.
+/// Throws Error, from forward, when one returns another shape or dtype than it was given.
+struct AttentionEdit {
+    /// What the heads say, side by side [B, Tq, H*d_v], after the gates -> what W_o gets instead.
+    std::function<Tensor(const Tensor& heads)> heads = {};
+    /// What the attention says, heads W_o^T + b_o, [B, Tq, d_model], before the residual is added -> what it says
+    /// instead. `heads` is what W_o got.
+    std::function<Tensor(const Tensor& heads, const Tensor& output)> output = {};
 };
 
 /// Children W_q, W_k, W_v [H*d_k, d_model] and W_o [d_model, H*d_k]. Head h owns rows [h*d_k, (h+1)*d_k) of W_q, W_k,
@@ -79,6 +91,8 @@ public:
     void use_gates(HeadGates* gates);
     /// Those in use, or null.
     const HeadGates* gates() const { return gates_; }
+    /// From the next forward on, pass what the heads say through `edit`. `edit({})` ends it.
+    void edit(AttentionEdit edit) { edit_ = std::move(edit); }
 
     std::int64_t d_model() const { return d_model_; }
     std::int64_t num_heads() const { return num_heads_; }
@@ -90,11 +104,14 @@ public:
 private:
     /// q [B, Tq, H*d_k], k and v [B, Tk, H*d_k].
     std::array<Tensor, 3> project(const Tensor& query, const Tensor& key, const Tensor& value) const;
+    /// heads [B, Tq, H*d_v] -> what forward returns [B, Tq, d_model].
+    Tensor speak(const Tensor& heads, const Tensor& residual) const;
 
     std::int64_t d_model_, num_heads_, head_dim_;
     AttentionModuleOptions options_;
     AttentionRecord* record_ = nullptr;
     HeadGates* gates_ = nullptr;
+    AttentionEdit edit_;
 };
 
 enum class Projection { q, k, v, o };

@@ -1,5 +1,6 @@
 """What the Python tests share: running the binary, making token files, comparing runs bit by bit."""
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -102,3 +103,18 @@ def assert_same_runs(left, right):
     assert a.name == b.name
     for group in ("/model", "/optimizer"):
         assert_same_bits(read_datasets(a, group), read_datasets(b, group), f"checkpoint {group}")
+
+
+def reseal(path, change):
+    """Changes the HDF5 part of a checkpoint and makes its header fit again: damage that no checksum shows."""
+    data = path.read_bytes()
+    body = path.with_suffix(".body")
+    body.write_bytes(data[512:])
+    with h5py.File(body, "r+") as file:
+        change(file)
+    inner = body.read_bytes()
+    body.unlink()
+    header = (f"headscope checkpoint\nformat {1:010}\nlength {512 + len(inner):020}\n"
+              f"sha256 {hashlib.sha256(inner).hexdigest()}\n").encode()
+    assert data.startswith(header[:40])
+    path.write_bytes(header.ljust(512, b"\0") + inner)

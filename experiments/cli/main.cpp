@@ -42,11 +42,18 @@ struct Arguments {
     cli::RunArguments run;
     cli::ResumeArguments resume;
     cli::TraceArguments trace;
+    cli::ReplayArguments replay;
+    cli::ForkArguments fork;
+    cli::AblateArguments ablate;
     std::string check_config;
     std::vector<std::string> check_overrides;
     std::optional<std::string> check_text;
     std::string inspect_run;
     bool inspect_json = false;
+    std::vector<std::string> compare_runs;
+    bool compare_json = false;
+    std::string verify_path;
+    bool verify_json = false;
     std::string kind;
     std::string name;
     std::optional<int> threads;
@@ -72,7 +79,36 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
                        "keys to change: train.steps, log.*, checkpoint.*, eval.*");
     resume->callback([&] { action = [&] { cli::resume(arguments.resume, stop_on_signals()); }; });
 
-    for (CLI::App* verb : {run, resume})
+    CLI::App* replay = app.add_subcommand("replay", "compute steps of a past run again, with other probes");
+    replay->add_option("run", arguments.replay.run, "the run's folder")->required();
+    replay->add_option("overrides", arguments.replay.overrides,
+                       "what to log, for example log.probes.overlap=1; only log.* and eval.every can change");
+    replay->add_option("--from", arguments.replay.from, "first step (default: the run's first)");
+    replay->add_option("--to", arguments.replay.to, "last step (default: the run's last)");
+    replay->add_option("--out", arguments.replay.out, "folder to make (default <run>-replay-<from>-<to>)");
+    replay->callback([&] { action = [&] { cli::replay(arguments.replay, stop_on_signals()); }; });
+
+    CLI::App* fork = app.add_subcommand("fork", "a new run from some step of a past one, with something changed");
+    fork->add_option("run", arguments.fork.run, "the run's folder")->required();
+    fork->add_option("overrides", arguments.fork.overrides, overrides_help);
+    fork->add_option("--step", arguments.fork.step, "step to begin at")->required();
+    fork->add_option("--out", arguments.fork.out, "the new run's folder (default <run>-fork-<step>)");
+    fork->add_flag("--json", arguments.fork.json, "end with a summary in JSON on stdout");
+    fork->callback([&] { action = [&] { cli::fork(arguments.fork, stop_on_signals()); }; });
+
+    CLI::App* ablate = app.add_subcommand("ablate", "take out one head after the other: what the loss makes of it");
+    ablate->add_option("run", arguments.ablate.run, "the run's folder")->required();
+    ablate
+        ->add_option("--step", arguments.ablate.step,
+                     "any step of the run (default: that of the newest good checkpoint)")
+        ->check(CLI::NonNegativeNumber);
+    ablate->add_option("--draws", arguments.ablate.draws, "random directions per head, for comparison (default 5)")
+        ->check(CLI::Range(1, 10000));
+    ablate->add_option("--out", arguments.ablate.out, "HDF5 file to make or add to (default <run>/ablation.h5)");
+    ablate->add_flag("--json", arguments.ablate.json, "as JSON");
+    ablate->callback([&] { action = [&] { cli::ablate(arguments.ablate, stop_on_signals()); }; });
+
+    for (CLI::App* verb : {run, resume, replay, fork, ablate})
         verb->add_option("--threads", arguments.threads, "threads to use (default OMP_NUM_THREADS, or all cores)")
             ->check(CLI::Range(1, 1024));
 
@@ -85,19 +121,31 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
         [&] { action = [&] { cli::check(arguments.check_config, arguments.check_overrides, arguments.check_text); }; });
 
     CLI::App* trace =
-        app.add_subcommand("trace", "run given tokens through a checkpoint; write every value and gradient");
+        app.add_subcommand("trace", "run given tokens through the weights of a step; write every value and gradient");
     trace->add_option("run", arguments.trace.run, "the run's folder")->required();
-    trace->add_option("--step", arguments.trace.step, "checkpoint to load (default: the newest good one)")
+    trace
+        ->add_option("--step", arguments.trace.step,
+                     "any step of the run (default: that of the newest good checkpoint)")
         ->check(CLI::NonNegativeNumber);
     trace->add_option("--tokens", arguments.trace.tokens, "HDF5 file with /inputs and /targets, int64 [batches, B, T]")
         ->required();
     trace->add_option("-o,--out", arguments.trace.out, "HDF5 file to write")->required();
-    trace->callback([&] { action = [&] { cli::trace(arguments.trace); }; });
+    trace->callback([&] { action = [&] { cli::trace(arguments.trace, stop_on_signals()); }; });
 
     CLI::App* inspect = app.add_subcommand("inspect", "what is in a run's log: loss against floors, a row per head");
     inspect->add_option("run", arguments.inspect_run, "the run's folder")->required();
     inspect->add_flag("--json", arguments.inspect_json, "as JSON");
     inspect->callback([&] { action = [&] { cli::inspect(arguments.inspect_run, arguments.inspect_json); }; });
+
+    CLI::App* compare = app.add_subcommand("compare", "runs side by side, by what differs in their configs");
+    compare->add_option("runs", arguments.compare_runs, "folders of runs")->required();
+    compare->add_flag("--json", arguments.compare_json, "as JSON");
+    compare->callback([&] { action = [&] { cli::compare(arguments.compare_runs, arguments.compare_json); }; });
+
+    CLI::App* verify = app.add_subcommand("verify", "is all that a run left on disk whole? exit 1 when not");
+    verify->add_option("path", arguments.verify_path, "the run's folder, or a single file")->required();
+    verify->add_flag("--json", arguments.verify_json, "as JSON");
+    verify->callback([&] { action = [&] { cli::verify(arguments.verify_path, arguments.verify_json); }; });
 
     const std::string kinds_help = "tasks, attentions, positions, modules, optimizers, schedules, probes or tables";
     CLI::App* list = app.add_subcommand("list", "what can be named in a config, by kind");
@@ -138,6 +186,9 @@ int main(int argc, char** argv) {
     } catch (const Stopped& error) {
         print_error(error.what());
         return exit_stopped;
+    } catch (const CheckFailed& error) {
+        print_error(error.what());
+        return exit_check_failed;
     } catch (const NumericError& error) {
         print_error(error.what());
         return exit_numeric;

@@ -69,19 +69,32 @@ std::string progress_line(const Progress& progress) {
 ProgressPrinter::ProgressPrinter(std::FILE* stream)
     : stream_(stream), terminal_(is_terminal(stream)), last_(Clock::now()) {}
 
-void ProgressPrinter::update(const Progress& progress) {
+bool ProgressPrinter::due() {
     using namespace std::chrono_literals;
     const Clock::time_point now = Clock::now();
-    if (now - last_ < (terminal_ ? Clock::duration(200ms) : Clock::duration(30s))) return;
+    if (now - last_ < (terminal_ ? Clock::duration(200ms) : Clock::duration(30s))) return false;
     last_ = now;
+    return true;
+}
+
+void ProgressPrinter::show(const std::string& text) {
     if (terminal_) {
         // One column less than there are: a full line makes some terminals wrap.
-        fmt::print(stream_, "\r{}\x1b[K", progress_bar(progress, width_of(stream_) - 1));
+        const auto room = static_cast<std::size_t>(std::max(width_of(stream_) - 1, 0));
+        fmt::print(stream_, "\r{}\x1b[K", text.substr(0, room));
         drawn_ = true;
     } else {
-        fmt::print(stream_, "{}\n", progress_line(progress));
+        fmt::print(stream_, "{}\n", text);
     }
     std::fflush(stream_);
+}
+
+void ProgressPrinter::update(const Progress& progress) {
+    if (due()) show(terminal_ ? progress_bar(progress, width_of(stream_) - 1) : progress_line(progress));
+}
+
+void ProgressPrinter::update(const std::string& text) {
+    if (due()) show(text);
 }
 
 void ProgressPrinter::line(const std::string& text) {
@@ -103,6 +116,14 @@ TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop)
     hooks.on_eval = [&printer](std::int64_t step, double loss, double accuracy) {
         printer.line(fmt::format("step {}: eval loss {:.4f}, accuracy {:.3f}", step, loss, accuracy));
     };
+    hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
+    hooks.stop = &stop;
+    return hooks;
+}
+
+PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& stop) {
+    PastRunHooks hooks;
+    hooks.on_step = [&printer](const Progress& progress) { printer.update(progress); };
     hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
     hooks.stop = &stop;
     return hooks;

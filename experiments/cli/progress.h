@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <string>
 
+#include "experiments/analysis/past_run.h"
 #include "experiments/training.h"
 
 namespace headscope::cli {
@@ -29,12 +30,17 @@ public:
     ProgressPrinter& operator=(const ProgressPrinter&) = delete;
 
     void update(const Progress& progress);
+    /// The same with a text of one's own.
+    void update(const std::string& text);
     /// A line that stays.
     void line(const std::string& text);
     void erase();
 
 private:
     using Clock = std::chrono::steady_clock;
+    /// Is it time for the next one? Then the next is counted from now.
+    bool due();
+    void show(const std::string& text);
     std::FILE* stream_;
     bool terminal_;
     bool drawn_ = false;
@@ -43,5 +49,7 @@ private:
 
 /// Hooks of a training run that report to `printer`, which must outlive them.
 TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop);
+/// The same of what looks into a past run.
+PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& stop);
 
 }  // namespace headscope::cli

@@ -9,7 +9,9 @@
 #include "experiments/config/config.h"
 #include "experiments/errors.h"
 #include "experiments/storage/checkpoint.h"
+#include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/storage/run_lock.h"
 #include "experiments/training.h"
 
 namespace headscope::cli {
@@ -29,13 +31,29 @@ std::optional<Checkpoint> finished_at(const RunPaths& paths, const Config& confi
     return std::nullopt;
 }
 
+/// A run that has checkpoints cannot go on without its log; better known before anything is changed.
+void require_log(const RunPaths& paths) {
+    try {
+        open_log(paths.log);
+    } catch (const IoError& error) {
+        const bool fork = std::filesystem::exists(paths.checkpoints + "/" + start_checkpoint_name);
+        throw IoError(
+            fmt::format("{}; a run cannot go on without its log; {} trains it again, to the same bits", error.what(),
+                        fork ? "making the fork again" : "`headscope run " + paths.config + " --out FOLDER`"));
+    }
+}
+
 }  // namespace
 
 void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
     const RunPaths paths(arguments.run);
     if (!std::filesystem::exists(paths.config))
-        throw UsageError("resume: " + arguments.run + " holds no config.toml; name the folder of a run");
+        throw UsageError("resume: " + arguments.run +
+                         " holds no config.toml; name the folder of a run, or remove this one and run again");
     check_resume_overrides(arguments.overrides);
+    ProgressPrinter printer(stderr);
+    const TrainingHooks hooks = report_to(printer, stop);
+    const RunLock lock(paths.folder, hooks.on_message);
     Config config = load_config(paths.config, arguments.overrides);
     if (const std::optional<Checkpoint> last = finished_at(paths, config)) {
         fmt::print("{} is finished at step {}; nothing to do ({} goes further)\n", arguments.run, last->step,
@@ -47,14 +65,13 @@ void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
     remove_temporary_files(paths.checkpoints);
     // The folder says what the run is from now on; checkpoints past the new end are train()'s to refuse.
     const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
+    if (!checkpoints.empty()) require_log(paths);
     if (!arguments.overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps)) {
         const std::string text = experiment.config.resolved();
         write_file_atomically(paths.config, std::as_bytes(std::span(text)));
     }
-    {
-        ProgressPrinter printer(stderr);
-        train(experiment, arguments.run, true, report_to(printer, stop));
-    }
+    train(experiment, arguments.run, true, hooks);
+    printer.erase();
     inspect(arguments.run, false);
 }
 

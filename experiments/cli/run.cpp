@@ -10,6 +10,7 @@
 #include "experiments/cli/summary.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/storage/run_lock.h"
 #include "experiments/training.h"
 
 namespace headscope::cli {
@@ -21,13 +22,16 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
     const std::string folder =
         arguments.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : arguments.out;
     create_run_folder(folder);
+    ProgressPrinter printer(stderr);
+    const TrainingHooks hooks = report_to(printer, stop);
+    const RunLock lock(folder, hooks.on_message);
     std::optional<Profile> profile;
     try {
         const std::string text = config.resolved();
         write_file_atomically(RunPaths(folder).config, std::as_bytes(std::span(text)));
-        ProgressPrinter printer(stderr);
         if (arguments.profile) profile.emplace();
-        train(experiment, folder, false, report_to(printer, stop));
+        train(experiment, folder, false, hooks);
+        printer.erase();
     } catch (...) {
         // A run that failed before its first log has nothing to resume and nothing to show.
         std::error_code ignored;

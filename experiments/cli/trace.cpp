@@ -6,6 +6,8 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops.h"
+#include "experiments/analysis/past_run.h"
+#include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/config/config.h"
 #include "experiments/errors.h"
@@ -20,19 +22,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The checkpoint asked for, or the newest one that is whole.
-Checkpoint load(const TraceArguments& arguments) {
+/// The state asked for, or the newest checkpoint that is whole.
+Checkpoint load(const TraceArguments& arguments, const std::atomic<bool>& stop) {
     const std::string folder = RunPaths(arguments.run).checkpoints;
-    std::vector<std::int64_t> steps = list_checkpoints(folder);
-    if (steps.empty()) throw UsageError("trace: " + arguments.run + " has no checkpoint yet");
     if (arguments.step >= 0) {
-        if (std::find(steps.begin(), steps.end(), arguments.step) == steps.end())
-            throw UsageError(fmt::format("trace: {} has no checkpoint of step {}; there are {}", arguments.run,
-                                         arguments.step, fmt::join(steps, ", ")));
-        return load_checkpoint(folder + "/" + checkpoint_name(arguments.step));
+        const std::string path = folder + "/" + checkpoint_name(arguments.step);
+        if (fs::exists(path)) return load_checkpoint(path);  // needs no log
+        ProgressPrinter printer(stderr);
+        return state_at(open_past_run(arguments.run), arguments.step, past_run_hooks(printer, stop));
     }
     std::vector<std::string> passed_over;
     const std::optional<Checkpoint> newest = load_newest_good(folder, passed_over);
+    if (!newest && passed_over.empty())
+        throw UsageError("trace: " + arguments.run + " has no checkpoint yet; --step N computes the weights again");
     if (!newest) throw IoError(passed_over.back());
     for (const std::string& message : passed_over) fmt::print(stderr, "headscope: {}\n", message);
     return *newest;
@@ -128,7 +130,7 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, std::vector<
 
 }  // namespace
 
-void trace(const TraceArguments& arguments) {
+void trace(const TraceArguments& arguments, const std::atomic<bool>& stop) {
     const RunPaths paths(arguments.run);
     if (!fs::exists(paths.config))
         throw UsageError("trace: " + arguments.run + " holds no config.toml; name the folder of a run");
@@ -137,7 +139,7 @@ void trace(const TraceArguments& arguments) {
     const Experiment experiment = settle(load_config(paths.config));
     constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
     const TokenFile tokens = read_token_file(arguments.tokens, experiment.task->vocab_size(), any_length);
-    const Checkpoint checkpoint = load(arguments);
+    const Checkpoint checkpoint = load(arguments, stop);
 
     nn::Transformer model(experiment.model);
     if (experiment.config.train.dtype == "float64") model.to(DType::f64);

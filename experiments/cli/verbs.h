@@ -34,15 +34,51 @@ void check(const std::string& config, const std::vector<std::string>& overrides,
 
 struct TraceArguments {
     std::string run;
-    std::int64_t step = -1;  ///< -1: the newest good checkpoint
+    std::int64_t step = -1;  ///< any step of the run; -1: the newest good checkpoint
     std::string tokens;      ///< HDF5 file with /inputs and /targets
     std::string out;         ///< HDF5 file to make
 };
-/// Runs given tokens through a checkpoint and writes every intermediate value and gradient.
-void trace(const TraceArguments& arguments);
+/// Runs given tokens through the weights of a step and writes every intermediate value and gradient.
+void trace(const TraceArguments& arguments, const std::atomic<bool>& stop);
 
-/// Prints what is in a run's log: loss against floors, a row per head.
+struct ReplayArguments {
+    std::string run;
+    std::optional<std::int64_t> from, to;  ///< default: where the run begins and ends
+    std::vector<std::string> overrides;    ///< log.* and eval.every
+    std::string out;                       ///< the folder to make; empty: <run>-replay-<from>-<to>
+};
+/// Computes a window of a past run again, with other probes, and compares it with the run's own rows.
+void replay(const ReplayArguments& arguments, const std::atomic<bool>& stop);
+
+struct ForkArguments {
+    std::string run;
+    std::int64_t step = 0;
+    std::vector<std::string> overrides;
+    std::string out;  ///< the run folder; empty: <run>-fork-<step>
+    bool json = false;
+};
+/// Trains a new run from some step of a past one, with something changed.
+void fork(const ForkArguments& arguments, const std::atomic<bool>& stop);
+
+struct AblateArguments {
+    std::string run;
+    std::optional<std::int64_t> step;  ///< any step of the run; default: the newest good checkpoint
+    std::int64_t draws = 5;            ///< random directions per head
+    std::string out;                   ///< HDF5 file to make or add to; empty: <run>/ablation.h5
+    bool json = false;
+};
+/// Takes out one head after the other and prints what the loss makes of it.
+void ablate(const AblateArguments& arguments, const std::atomic<bool>& stop);
+
+/// Prints what is in a run's log: loss against floors, a row per head, what happened.
 void inspect(const std::string& run, bool json);
+
+/// Prints runs side by side: in which keys their configs differ, and what came out by group, with intervals over seeds.
+void compare(const std::vector<std::string>& runs, bool json);
+
+/// Checks that a run's folder, or a single file, is as it was written; prints a line per file. Throws CheckFailed when
+/// something is wrong.
+void verify(const std::string& path, bool json);
 
 /// Prints the registered names of a kind ("optimizers"), with a line each on what they are; of an empty kind, the
 /// kinds.

@@ -1,6 +1,7 @@
 #include "experiments/config/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -13,21 +14,22 @@
 
 namespace headscope {
 
-Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
+Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides,
+                    bool inherited) {
     Problems problems;
     Value root = parse_document(text, path, problems);
     problems.raise();  // without a document, everything else would be a consequence
     Config config;
     apply_overrides(root, overrides, typed_keys(config), problems);
     config.source = text;
-    const Reading reading = read_config(root, path, config, problems);
+    const Reading reading = read_config(root, path, config, problems, inherited);
     settle_and_check(config, reading, problems);
     problems.raise();
     return config;
 }
 
-Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
-    return parse_config(read_file(path), path, overrides);
+Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool inherited) {
+    return parse_config(read_file(path), path, overrides, inherited);
 }
 
 std::string Config::resolved() const {
@@ -36,9 +38,45 @@ std::string Config::resolved() const {
 
 ScheduleContext schedule_context(const Config& config) { return {config.schedule.warmup_steps, config.model.d_model}; }
 
+namespace {
+
+/// A config of the same types in which every other key has its default.
+Config defaults_of(const Config& config) {
+    Config defaults;
+    defaults.task_type = config.task_type;
+    defaults.task = find_task_type(config.task_type)->settings();
+    defaults.model.attention = {config.model.attention.type,
+                                find_attention_type(config.model.attention.type)->settings()};
+    defaults.model.position = {config.model.position.type, find_position_type(config.model.position.type)->settings()};
+    defaults.optimizer.type = config.optimizer.type;
+    defaults.optimizer.settings = find_optimizer_type(config.optimizer.type)->settings();
+    defaults.schedule.type = config.schedule.type;
+    defaults.schedule.settings = find_schedule_type(config.schedule.type)->settings();
+    return defaults;
+}
+
+}  // namespace
+
+// Only what differs from a default counts, and the types: a later version with one more key, whose default is what was
+// done before, knows the runs of this one.
 std::string config_identity(const Config& config) {
-    const std::string text = write_config(config, [](const std::string& path) { return !may_change_on_resume(path); });
+    const std::map<std::string, std::string> values = config_values(config),
+                                             defaults = config_values(defaults_of(config));
+    const auto types = {config.task_type, config.model.attention.type, config.model.position.type,
+                        config.optimizer.type, config.schedule.type};
+    std::string text = fmt::format("{}\n", fmt::join(types, "\n"));
+    for (const auto& [path, value] : values) {
+        const auto usual = defaults.find(path);
+        if (may_change_on_resume(path) || (usual != defaults.end() && usual->second == value)) continue;
+        text += fmt::format("{} = {}\n", path, value);
+    }
     return sha256(std::as_bytes(std::span(text)));
+}
+
+std::string config_family(Config config) {
+    config.seed = 0;
+    config.name.clear();
+    return config_identity(config);
 }
 
 bool may_change_on_resume(const std::string& path) {

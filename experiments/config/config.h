@@ -78,6 +78,8 @@ struct EvalConfig {
 
 struct LogConfig {
     std::int64_t every = 10;
+    std::int64_t attention = 0;  ///< attention maps at every so many steps; 0 = off
+    std::int64_t attention_samples = 4;
     std::map<std::string, std::int64_t> probes;  ///< probe name -> every so many steps
     void fields(Fields& fields);
 };
@@ -115,16 +117,23 @@ struct Config {
 /// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted; whole tables go before their
 /// keys). Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known
 /// key or the values allowed. Throws IoError when the file cannot be read.
-Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
+/// With `inherited`, keys in the file that belong to another type than the overrides choose (optimizer.beta1 under
+/// optimizer.type=sgd) are left out instead of refused: for the stored config of a run, whose every key is written out.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides = {}, bool inherited = false);
 
 /// The same from text; `path` names it in messages.
-Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {});
+Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {},
+                    bool inherited = false);
 
 /// What the schedule of a config may depend on besides its own keys.
 ScheduleContext schedule_context(const Config& config);
 
-/// SHA-256, as hex, of the resolved config without the keys that `resume` may change.
+/// SHA-256, as hex, of what makes a run the run it is: the types, and every key that differs from its default but those
+/// that `resume` may change. So a new key is no other run, as long as its default is what was done before.
 std::string config_identity(const Config& config);
+
+/// The same of its runs of all seeds and names.
+std::string config_family(Config config);
 
 /// May `resume` change the key ("log.every")? True for train.steps and all of eval, log and checkpoint.
 bool may_change_on_resume(const std::string& path);

@@ -115,6 +115,12 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
     }
     if (needs.captured_gradients || needs.own_gradients)
         estimate.parts.push_back({"gradients for probes", (needs.own_gradients ? 2 : 1) * parameters});  // and a sum
+    if (config.log.attention > 0) {
+        // The weights of all layers, a row of them in doubles twice and once more in the log's own type.
+        const double sequences = static_cast<double>(config.log.attention_samples), maps = layers * heads * length;
+        estimate.parts.push_back(
+            {"attention maps", sequences * length * (maps * (2 * element + 16) + layers * 8 * inner * element)});
+    }
     if (needs.weights_before) estimate.parts.push_back({"weights before the update, for probes", parameters});
     return estimate;
 }

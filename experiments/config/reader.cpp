@@ -27,8 +27,8 @@ namespace {
 
 class ConfigReader {
 public:
-    ConfigReader(const Value& root, const std::string& file, Config& config, Problems& problems)
-        : root_(root), config_(config), problems_(problems) {
+    ConfigReader(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited)
+        : root_(root), config_(config), problems_(problems), inherited_(inherited) {
         reading_.file = file;
     }
 
@@ -130,6 +130,7 @@ private:
             const std::string type = join_path(section.name, "type");
             const std::string& chosen_by = section.type != nullptr ? section.name : type;
             if (!reading_.good({chosen_by.c_str()})) return;  // it may well be a key of the type that was meant
+            if (inherited_ && !item.from_override) return;    // of the type that was there before
             problems_.add(item.key_place, fmt::format("{} does not exist for {} = \"{}\", only for \"{}\"", path, type,
                                                       type_of(section), fmt::join(owners, "\", \"")));
             return;
@@ -159,13 +160,14 @@ private:
     const Value& root_;
     Config& config_;
     Problems& problems_;
+    bool inherited_;
     Reading reading_;
 };
 
 }  // namespace
 
-Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems) {
-    return ConfigReader(root, file, config, problems).read();
+Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited) {
+    return ConfigReader(root, file, config, problems, inherited).read();
 }
 
 }  // namespace headscope

@@ -23,7 +23,8 @@ struct Reading {
     Place place_of(std::initializer_list<std::string> paths) const;
 };
 
-/// Reads every key of `root`. Unknown keys, missing keys and refused values become problems.
-Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems);
+/// Reads every key of `root`. Unknown keys, missing keys and refused values become problems; with `inherited` (see
+/// load_config) those left over from another type do not.
+Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited);
 
 }  // namespace headscope

@@ -91,6 +91,10 @@ void EvalConfig::fields(Fields& fields) {
 
 void LogConfig::fields(Fields& fields) {
     fields.integer("every", every, "a row of /train at every so many steps", every_so_many);
+    fields.integer("attention", attention, "the whole attention maps at every so many steps; 0 = off",
+                   {.min = 0, .max = largest_step});
+    fields.integer("attention_samples", attention_samples,
+                   "sequences that maps are logged of; a resumed run keeps those of its log", {.min = 1, .max = 64});
     fields.integer_table("probes", probes, probe_names(), "probes and at every how many steps", every_so_many);
 }
 

@@ -55,4 +55,15 @@ std::string write_config(const Config& config, const std::function<bool(const st
     return out;
 }
 
+std::map<std::string, std::string> config_values(const Config& config) {
+    Config copy = config;
+    std::map<std::string, std::string> values;
+    for (const Section& section : sections_of(copy))
+        for (const Field& field : section.fields.list()) {
+            const std::string path = join_path(section.name, field.key);
+            if (field.kind != Field::Kind::integer_table) values[path] = value_of(field);
+        }
+    return values;
+}
+
 }  // namespace headscope

@@ -77,19 +77,18 @@ void write_tensor(hdf5::File& file, const std::string& path, const Tensor& tenso
 }
 
 template <class T>
-Tensor read_values(const hdf5::File& file, const std::string& path, const Shape& shape) {
-    const std::vector<T> values = file.read<T>(path);
-    return Tensor::from(shape, std::span<const T>(values));
+Tensor read_values(const hdf5::File& file, const std::string& path, const hdf5::Dims& shape) {
+    const std::vector<T> values = file.read<T>(path);  // first: it refuses a shape that no memory holds
+    return Tensor::from(Shape(shape), std::span<const T>(values));
 }
 
 Tensor read_tensor(const hdf5::File& file, const std::string& path) {
     const hdf5::DatasetInfo info = file.info(path);
     if (info.shape.size() <= Shape::max_rank) {
-        const Shape shape{std::span<const std::int64_t>(info.shape)};
         switch (info.type) {
-            case hdf5::Type::f32: return read_values<float>(file, path, shape);
-            case hdf5::Type::f64: return read_values<double>(file, path, shape);
-            case hdf5::Type::i64: return read_values<std::int64_t>(file, path, shape);
+            case hdf5::Type::f32: return read_values<float>(file, path, info.shape);
+            case hdf5::Type::f64: return read_values<double>(file, path, info.shape);
+            case hdf5::Type::i64: return read_values<std::int64_t>(file, path, info.shape);
             default: break;
         }
     }
@@ -155,9 +154,7 @@ Checkpoint unpack(const hdf5::File& file) {
 
 // Written, then read back: only a file that is whole on disk lets older ones go.
 std::string write_checkpoint(const std::string& folder, const std::string& name, const Checkpoint& checkpoint) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw IoError(fmt::format("{}: cannot be made: {}", folder, error.message()));
+    make_folders(folder);
     const std::string path = folder + "/" + name;
     const std::vector<std::byte> bytes = pack(checkpoint);
     write_file_atomically(path, bytes);
@@ -197,6 +194,10 @@ std::string save_best_checkpoint(const std::string& folder, const Checkpoint& ch
     return write_checkpoint(folder, "best.h5", checkpoint);
 }
 
+std::string save_start_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
+    return write_checkpoint(folder, start_checkpoint_name, checkpoint);
+}
+
 Checkpoint load_checkpoint(const std::string& path) {
     const std::string bytes = read_file(path);
     verify(path, bytes);
@@ -223,11 +224,14 @@ std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
 }
 
 std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over) {
-    std::vector<std::int64_t> steps = list_checkpoints(folder);
-    std::reverse(steps.begin(), steps.end());
-    for (const std::int64_t step : steps) {
+    std::vector<std::string> names;
+    std::error_code missing;
+    if (fs::exists(folder + "/" + start_checkpoint_name, missing)) names.push_back(start_checkpoint_name);
+    for (const std::int64_t step : list_checkpoints(folder)) names.push_back(checkpoint_name(step));
+    std::reverse(names.begin(), names.end());
+    for (const std::string& name : names) {
         try {
-            return load_checkpoint(folder + "/" + checkpoint_name(step));
+            return load_checkpoint(folder + "/" + name);
         } catch (const IoError& error) {
             passed_over.push_back(error.what());
         }

@@ -7,8 +7,9 @@
 //   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256; and of the
 //                                        best evaluation so far, at a step that eval.every divides, best_step,
 //                                        best_loss, evaluations_since_best, last_evaluation (a step)
-// checkpoints/best.h5, written with checkpoint.best = true, is a checkpoint too: that of the lowest evaluation loss.
-// Equal contents give equal bytes.
+// Checkpoints too are checkpoints/best.h5, written with checkpoint.best = true: that of the lowest evaluation loss; and
+// checkpoints/start.h5, where a fork of another run begins: it stays for good, as the fork cannot be computed without
+// it. Equal contents give equal bytes.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,9 @@ struct Checkpoint {
     optim::OptimizerState optimizer;
 };
 
+/// Name of the checkpoint that a fork begins with.
+inline constexpr const char* start_checkpoint_name = "start.h5";
+
 /// "step-00002000.h5".
 std::string checkpoint_name(std::int64_t step);
 
@@ -41,15 +45,16 @@ std::string checkpoint_name(std::int64_t step);
 /// missing. Returns its path. Throws IoError.
 std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
-/// Writes folder/best.h5 in the same way. Deletes nothing. Returns its path. Throws IoError.
+/// Write folder/best.h5 and folder/start.h5 in the same way. Delete nothing. Return the path. Throw IoError.
 std::string save_best_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
+std::string save_start_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
 
 /// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated,
 /// damaged.
 Checkpoint load_checkpoint(const std::string& path);
 
-/// The newest checkpoint of a folder that loads; nothing when there is none. For each newer one that does not load, a
-/// message is added to `passed_over`.
+/// The newest checkpoint of a folder that loads, start.h5 being the oldest; nothing when there is none. For each newer
+/// one that does not load, a message is added to `passed_over`.
 std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over);
 
 /// Steps of the checkpoints in a folder, ascending, by file name alone; empty when there is no such folder.

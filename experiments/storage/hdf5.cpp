@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -247,6 +248,25 @@ double File::number_attribute(const std::string& path, const std::string& name) 
     double value = 0;
     read_attribute(path, name, Type::f64, &value);
     return value;
+}
+
+void File::check_attributes(const std::string& path) const {
+    const Handle object = open_object(path);
+    H5O_info_t info{};
+    check(H5Oget_info2(object, &info, H5O_INFO_NUM_ATTRS), path, "attributes cannot be counted");
+    for (hsize_t i = 0; i < info.num_attrs; ++i) {
+        const Handle attribute =
+            own(H5Aopen_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_INC, i, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, path,
+                "attribute cannot be opened");
+        const Handle type = own(H5Aget_type(attribute), H5Tclose, path, "attribute has no type");
+        const Handle space = own(H5Aget_space(attribute), H5Sclose, path, "attribute has no shape");
+        if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) continue;
+        std::string name(256, '\0');
+        const ssize_t size = H5Aget_name(attribute, name.size(), name.data());
+        check(size, path, "attribute has no name");
+        name.resize(std::min(name.size() - 1, static_cast<std::size_t>(size)));
+        if (H5Tis_variable_str(type) > 0) text_attribute(path, name);
+    }
 }
 
 void File::describe(const std::string& path, const std::string& units, const std::string& long_name) {

@@ -75,6 +75,8 @@ public:
     std::string text_attribute(const std::string& path, const std::string& name) const;
     std::int64_t integer_attribute(const std::string& path, const std::string& name) const;
     double number_attribute(const std::string& path, const std::string& name) const;
+    /// Reads every attribute that is a single string, the only ones that lie scattered in a file.
+    void check_attributes(const std::string& path) const;
     /// Attributes `units` and `long_name`.
     void describe(const std::string& path, const std::string& units, const std::string& long_name);
 

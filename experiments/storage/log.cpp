@@ -39,7 +39,8 @@ struct Log::State {
     LogTables tables;
 
     void declare_events();
-    void drop_events(std::int64_t first_step);
+    void drop_events(std::int64_t first_step, bool keep_history);
+    static std::unique_ptr<State> truncated(const std::string& path, std::int64_t first_step);
     /// Makes room for a dataset that is written anew.
     void replace(const std::string& dataset);
     void add_scale(const std::string& group, const Dimension& dimension);
@@ -51,8 +52,8 @@ void Log::State::declare_events() {
                                {"message", "1", "what happened, in words", hdf5::Type::text}});
 }
 
-// Events of the steps that are done again will happen again, except for resumes: those are history.
-void Log::State::drop_events(std::int64_t first_step) {
+// Events of the steps that are done again will happen again. That the run was forked or resumed will not.
+void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
     const std::vector<std::int64_t> steps = file.read<std::int64_t>("/events/step"),
                                     times = file.read<std::int64_t>("/events/time");
     const std::vector<std::string> kinds = file.read_texts("/events/kind"),
@@ -64,7 +65,8 @@ void Log::State::drop_events(std::int64_t first_step) {
         file.truncate_rows(std::string("/events/") + name, 0);
     }
     for (std::size_t i = 0; i < steps.size(); ++i) {
-        if (steps[i] >= first_step && kinds[i] != "resume") continue;
+        const bool history = kinds[i] == "resume" || kinds[i] == "fork";
+        if (steps[i] >= first_step && !(keep_history && history)) continue;
         add_event(tables.table("/events"), steps[i], times[i], kinds[i], messages[i]);
     }
 }
@@ -97,7 +99,7 @@ Log::Log(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Log::~Log() = default;
 
-std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
+std::unique_ptr<Log::State> Log::State::truncated(const std::string& path, std::int64_t first_step) {
     auto state = std::make_unique<State>(path, open_log(path, true));
     const hdf5::File& file = state->file;
     std::vector<std::string> groups;
@@ -109,7 +111,19 @@ std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_ste
         if (group != "/events" && file.has_dataset(group + "/step")) state->tables.drop_rows(group, first_step);
     }
     state->declare_events();
-    state->drop_events(first_step);
+    return state;
+}
+
+std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
+    auto state = State::truncated(path, first_step);
+    state->drop_events(first_step, true);
+    return std::unique_ptr<Log>(new Log(std::move(state)));
+}
+
+std::unique_ptr<Log> Log::fork(const std::string& parent, std::int64_t first_step, const std::string& path) {
+    auto state = State::truncated(parent, first_step);
+    state->drop_events(first_step, false);
+    state->path = path;
     return std::unique_ptr<Log>(new Log(std::move(state)));
 }
 
@@ -122,6 +136,15 @@ void Log::set_attribute(const std::string& name, const std::string& value) {
 void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file.set_attribute("/", name, value); }
 
 bool Log::has_attribute(const std::string& name) const { return state_->file.has_attribute("/", name); }
+
+void Log::set_lineage(const Lineage& lineage) {
+    set_attribute("lineage", lineage.kind);
+    set_attribute("parent", lineage.parent);
+    set_attribute("parent_run_id", lineage.parent_run_id);
+    set_attribute("parent_config", lineage.parent_config);
+    set_attribute("parent_step", lineage.parent_step);
+    set_attribute("changes", lineage.changes);
+}
 
 void Log::set_text(const std::string& path, const std::string& text, const std::string& long_name) {
     state_->replace(path);
@@ -209,6 +232,34 @@ void Log::append_parameters(std::int64_t step, const std::vector<double>& norms,
     std::vector<double> values = norms;
     values.insert(values.end(), grad_norms.begin(), grad_norms.end());
     state_->tables.append("/parameters", step, values);
+}
+
+void Log::declare_attention(const std::vector<std::int64_t>& tokens, std::int64_t seq_len, std::int64_t layers,
+                            std::int64_t heads, bool double_precision) {
+    const std::string group = "/attention", path = group + "/tokens";
+    const std::int64_t samples = static_cast<std::int64_t>(tokens.size()) / seq_len;
+    GrowingDataset weights{"weights", "1", "attention weight, after softmax and before dropout",
+                           double_precision ? hdf5::Type::f64 : hdf5::Type::f32};
+    for (const auto& [name, size] : {std::pair{"sample", samples}, std::pair{"layer", layers}, std::pair{"head", heads},
+                                     std::pair{"query", seq_len}, std::pair{"key", seq_len}}) {
+        state_->add_scale(group, {name, size, {}});
+        weights.scales.emplace_back(name);
+        weights.row_shape.push_back(size);
+    }
+    state_->tables.declare(group, {std::move(weights)});
+    if (!state_->file.has_dataset(path)) {
+        state_->file.write<std::int64_t>(path, {samples, seq_len}, tokens, hdf5::Layout::compressed);
+        state_->file.describe(path, "1", "token at each position of the samples");
+        state_->file.attach_scale(path, 0, group + "/sample");
+        state_->file.attach_scale(path, 1, group + "/query");
+    }
+    if (attention_tokens() != tokens)
+        throw IoError(state_->path + ": " + path + " holds other samples than this run has; the log is of another run");
+}
+
+std::vector<std::int64_t> Log::attention_tokens() const {
+    const std::string path = "/attention/tokens";
+    return state_->file.has_dataset(path) ? state_->file.read<std::int64_t>(path) : std::vector<std::int64_t>();
 }
 
 void Log::event(std::int64_t step, const std::string& kind, const std::string& message) {

@@ -23,6 +23,17 @@ struct Column {
     bool integer = false;  ///< i64 instead of f64
 };
 
+/// Where a log comes from when its run did not begin from scratch: root attributes lineage, parent, parent_run_id,
+/// parent_config, parent_step, changes.
+struct Lineage {
+    std::string kind;           ///< "fork" or "replay"
+    std::string parent;         ///< folder of the run it comes from, absolute
+    std::string parent_run_id;  ///< the run_id of that run
+    std::string parent_config;  ///< config_family() of that run: the same for its siblings of other seeds
+    std::int64_t parent_step;   ///< where it begins: its first own row is that of this step
+    std::string changes;        ///< the key=value given, separated by spaces
+};
+
 class Log {
 public:
     /// Empty log in memory; published as `path`.
@@ -30,6 +41,8 @@ public:
     /// The log that is at `path`, continued in memory, without the rows whose step is `first_step` or later.
     /// Throws IoError when it is damaged or of another schema.
     static std::unique_ptr<Log> reopen(const std::string& path, std::int64_t first_step);
+    /// The rows before `first_step` of another run's log, as the beginning of a log that is published as `path`.
+    static std::unique_ptr<Log> fork(const std::string& parent, std::int64_t first_step, const std::string& path);
     ~Log();
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;
@@ -38,6 +51,7 @@ public:
     void set_attribute(const std::string& name, const std::string& value);
     void set_attribute(const std::string& name, std::int64_t value);
     bool has_attribute(const std::string& name) const;
+    void set_lineage(const Lineage& lineage);
     /// A scalar string or f64 dataset, for example "/config/resolved" or "/task/floors/both"; overwrites.
     void set_text(const std::string& path, const std::string& text, const std::string& long_name);
     void set_number(const std::string& path, double value, const std::string& units, const std::string& long_name);
@@ -56,6 +70,12 @@ public:
     /// /parameters: names, and series norm and grad_norm over them.
     void declare_parameters(const std::vector<std::string>& names);
     void append_parameters(std::int64_t step, const std::vector<double>& norms, const std::vector<double>& grad_norms);
+    /// /attention: `tokens` [S, T] of the samples, and the series weights [S, layers, heads, T, T], a row of which goes
+    /// in by append("attention", ...). f32, or f64 when `double_precision`. A log that has samples must have the same.
+    void declare_attention(const std::vector<std::int64_t>& tokens, std::int64_t seq_len, std::int64_t layers,
+                           std::int64_t heads, bool double_precision);
+    /// The tokens of the samples that the log has; empty when it has none.
+    std::vector<std::int64_t> attention_tokens() const;
     /// /events: something that happened, with the time of day.
     void event(std::int64_t step, const std::string& kind, const std::string& message);
 

@@ -49,7 +49,8 @@ void LogTables::declare(const std::string& group, std::vector<GrowingDataset> da
 }
 
 void LogTables::check_same(const std::string& group, const std::vector<GrowingDataset>& datasets) const {
-    const std::int64_t rows = file_.info(group + "/step").shape.at(0);
+    const std::vector<std::int64_t> steps = file_.read<std::int64_t>(group + "/step");
+    const std::int64_t rows = std::ssize(steps);
     for (const GrowingDataset& dataset : datasets) {
         const std::string name = group + "/" + dataset.name;
         hdf5::Dims shape = dataset.row_shape;
@@ -93,6 +94,9 @@ void LogTables::append(const std::string& group, std::int64_t step, const std::v
         next = end;
     }
     rows.pending_steps.push_back(step);
+    // Maps of whole models may be megabytes a row, and until the next publish there may be thousands.
+    constexpr std::size_t most_values = 1 << 20;
+    if (needed * rows.pending_steps.size() > most_values) flush(group, rows);
 }
 
 void LogTables::flush() {

@@ -1,5 +1,5 @@
 // The part of the log that grows: groups whose datasets gain a row together, with their own `step` scale.
-// Rows wait in memory until flush(), so that adding one costs no HDF5 call.
+// Rows wait in memory until flush(), or until a group has a million values, so that adding one costs no HDF5 call.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ namespace {
 const char* mend(int error) {
     switch (error) {
         case ENOSPC:
-        case EDQUOT: return "; free some space, then `headscope resume` goes on";
+        case EDQUOT: return "; free some space; a run that had begun goes on with `headscope resume`";
         case EFBIG: return "; raise the limit on file sizes (ulimit -f)";
         case EACCES:
         case EPERM: return "; change the permissions or choose another folder";
@@ -146,12 +146,23 @@ std::string read_file(const std::string& path) {
     return bytes;
 }
 
+void make_folders(const std::string& path) {
+    std::error_code error;
+    if (fs::is_directory(path, error)) return;
+    const std::string parent = folder_of(path);
+    if (parent != path) make_folders(parent);
+    if (::mkdir(path.c_str(), 0777) != 0) {
+        if (errno != EEXIST) fail(path, "cannot be made", errno);
+        if (!fs::is_directory(path, error)) fail(path, "cannot be made", ENOTDIR);
+        return;  // another process was quicker
+    }
+    sync_folder(parent);
+}
+
 void create_run_folder(const std::string& path) {
     const std::string folder = fs::path(path).has_filename() ? path : folder_of(path);  // "runs/a/" is "runs/a"
     const std::string parent = folder_of(folder);
-    std::error_code error;
-    fs::create_directories(parent, error);
-    if (error) fail(parent, "cannot be made", error.value());
+    make_folders(parent);
     if (::mkdir(folder.c_str(), 0777) != 0) {
         if (errno != EEXIST) fail(folder, "cannot be made", errno);
         throw UsageError(
@@ -159,7 +170,12 @@ void create_run_folder(const std::string& path) {
                         "resume {}`, or choose another folder with --out",
                         folder, folder));
     }
-    sync_folder(parent);
+    try {
+        sync_folder(parent);
+    } catch (...) {
+        ::rmdir(folder.c_str());
+        throw;
+    }
 }
 
 std::string sha256(std::span<const std::byte> bytes) {
@@ -169,6 +185,11 @@ std::string sha256(std::span<const std::byte> bytes) {
         throw Error("sha256: libcrypto cannot compute it");
     }
     return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
+}
+
+std::string without_slash(std::string folder) {
+    while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+    return folder;
 }
 
 RunPaths::RunPaths(std::string folder_path)

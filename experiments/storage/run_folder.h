@@ -19,12 +19,18 @@ void remove_temporary_files(const std::string& folder);
 /// Whole file. Throws IoError.
 std::string read_file(const std::string& path);
 
+/// Makes a folder and its missing parents, each of them on disk before the next. Throws IoError.
+void make_folders(const std::string& path);
+
 /// Makes `path` and missing parents for a new run. Throws UsageError when it exists (a run is never overwritten: the
 /// message says `headscope resume` or --out), IoError when it cannot be made.
 void create_run_folder(const std::string& path);
 
 /// SHA-256 as 64 hex digits.
 std::string sha256(std::span<const std::byte> bytes);
+
+/// "runs/a/" -> "runs/a".
+std::string without_slash(std::string folder);
 
 struct RunPaths {
     explicit RunPaths(std::string folder);

@@ -3,18 +3,23 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <span>
+#include <vector>
 
 #include "experiments/errors.h"
+#include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
 
 namespace headscope {
 
 namespace {
 
-/// Values of both datasets that this machine can keep at once: half of its memory.
+/// Values of one dataset that this machine can keep: both are held three times over while they are handed on.
 std::int64_t most_values() {
-    return sysconf(_SC_PHYS_PAGES) / 4 * (sysconf(_SC_PAGE_SIZE) / static_cast<std::int64_t>(sizeof(std::int64_t)));
+    return sysconf(_SC_PHYS_PAGES) / 8 * (sysconf(_SC_PAGE_SIZE) / static_cast<std::int64_t>(sizeof(std::int64_t)));
 }
 
 /// The dataset's shape [batches, B, T], checked with its type. `name` is "tokens: FILE: /inputs".
@@ -42,12 +47,55 @@ Shape check_layout(const hdf5::File& file, const std::string& dataset, const std
     return Shape(info.shape);
 }
 
-/// All values, each in [least, vocab_size).
-Tensor read_values(const hdf5::File& file, const std::string& dataset, const std::string& name, const Shape& shape,
-                   std::int64_t least, std::int64_t vocab_size) {
-    Tensor tensor = Tensor::empty(shape, DType::i64);
-    auto* values = tensor.data<std::int64_t>();
-    file.read_into(dataset, std::span(values, static_cast<std::size_t>(tensor.numel())));
+/// Both datasets, as they lie in the file.
+struct Contents {
+    Shape shape;
+    std::vector<std::int64_t> inputs, targets;
+};
+
+Contents read_contents(const std::string& path, const std::string& inputs, const std::string& targets,
+                       std::int64_t seq_len) {
+    const hdf5::File file = hdf5::File::open(path);
+    file.children("/");  // refuses links, which could make us read some other file
+    const Shape shape = check_layout(file, "/inputs", inputs, seq_len);
+    if (const Shape other = check_layout(file, "/targets", targets, seq_len); !(other == shape))
+        throw UsageError(
+            fmt::format("{} is {}, but /inputs is {}; give both one shape", targets, other.str(), shape.str()));
+    return {shape, file.read<std::int64_t>("/inputs"), file.read<std::int64_t>("/targets")};
+}
+
+// How contents come from the process that reads them: the three sizes, the inputs, the targets.
+std::string pack(const Contents& contents) {
+    std::string bytes;
+    const auto put = [&](std::span<const std::int64_t> values) {
+        bytes.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+    };
+    bytes.reserve((3 + contents.inputs.size() + contents.targets.size()) * sizeof(std::int64_t));
+    for (const std::int64_t size : contents.shape) put({&size, 1});
+    put(contents.inputs);
+    put(contents.targets);
+    return bytes;
+}
+
+// Does not trust its input: a damaged file may have upset the process that read it.
+TokenFile unpack(const std::string& bytes, const std::string& path) {
+    const std::size_t count = bytes.size() / sizeof(std::int64_t);
+    std::vector<std::int64_t> values(count);
+    std::memcpy(values.data(), bytes.data(), count * sizeof(std::int64_t));
+    const std::span<const std::int64_t> all(values), sizes = all.first(std::min<std::size_t>(count, 3));
+    double product = sizes.size() == 3 ? 1 : 0;
+    for (const std::int64_t size : sizes) product *= static_cast<double>(size);
+    if (product < 1 || std::ranges::min(sizes) < 1 || 3 + 2 * product != static_cast<double>(count))
+        throw IoError(fmt::format("tokens: {} is damaged; make the file anew", path));
+    const Shape shape{sizes};
+    const std::size_t half = (count - 3) / 2;
+    return {Tensor::from(shape, all.subspan(3, half)), Tensor::from(shape, all.subspan(3 + half))};
+}
+
+/// Throws unless each value is in [least, vocab_size).
+void check_values(const Tensor& tensor, const std::string& name, std::int64_t least, std::int64_t vocab_size) {
+    const Shape& shape = tensor.shape();
+    const auto* values = tensor.data<std::int64_t>();
     for (std::int64_t i = 0; i < tensor.numel(); ++i) {
         if (values[i] >= least && values[i] < vocab_size) continue;
         throw UsageError(fmt::format(
@@ -55,7 +103,6 @@ Tensor read_values(const hdf5::File& file, const std::string& dataset, const std
             name, i / shape[2] / shape[1], i / shape[2] % shape[1], i % shape[2], values[i], vocab_size, least,
             vocab_size - 1));
     }
-    return tensor;
 }
 
 }  // namespace
@@ -69,16 +116,13 @@ TokenFile read_token_file(const std::string& path, std::int64_t vocab_size, std:
     if (status.type() == fs::file_type::directory)
         throw IoError(fmt::format("tokens: {} is a folder; name an HDF5 file with /inputs and /targets", path));
 
-    const hdf5::File file = hdf5::File::open(path);
-    file.children("/");  // refuses links, which could make us read some other file
     const std::string inputs = fmt::format("tokens: {}: /inputs", path);
     const std::string targets = fmt::format("tokens: {}: /targets", path);
-    const Shape shape = check_layout(file, "/inputs", inputs, seq_len);
-    if (const Shape other = check_layout(file, "/targets", targets, seq_len); !(other == shape))
-        throw UsageError(
-            fmt::format("{} is {}, but /inputs is {}; give both one shape", targets, other.str(), shape.str()));
-    return {read_values(file, "/inputs", inputs, shape, 0, vocab_size),
-            read_values(file, "/targets", targets, shape, -1, vocab_size)};
+    const std::string packed = read_in_child(path, [&] { return pack(read_contents(path, inputs, targets, seq_len)); });
+    TokenFile tokens = unpack(packed, path);
+    check_values(tokens.inputs, inputs, 0, vocab_size);
+    check_values(tokens.targets, targets, -1, vocab_size);
+    return tokens;
 }
 
 }  // namespace headscope

@@ -125,8 +125,7 @@ TEST_F(CheckpointFile, EveryFlippedBitIsRefused) {
         std::fflush(file);
     };
     for (std::size_t at = 0; at < bytes.size(); ++at) {
-        for (int bit = at < 512 ? 0 : static_cast<int>(at % 8); bit < (at < 512 ? 8 : static_cast<int>(at % 8) + 1);
-             ++bit) {
+        for (int bit = 0; bit < 8; ++bit) {
             put(at, static_cast<char>(bytes[at] ^ (1 << bit)));
             const std::string message = refusal(copy);
             ASSERT_TRUE(message.starts_with(copy + ": ")) << "byte " << at << " bit " << bit << ": " << message;
@@ -141,7 +140,7 @@ TEST_F(CheckpointFile, EveryFlippedBitIsRefused) {
 TEST_F(CheckpointFile, EveryTruncationIsRefused) {
     save_checkpoint(folder_, example(5), 0);
     const auto size = static_cast<std::int64_t>(fs::file_size(path(5)));
-    for (std::int64_t length = size - 1; length >= 0; length -= length > 600 ? 7 : 1) {
+    for (std::int64_t length = size - 1; length >= 0; --length) {
         fs::resize_file(path(5), static_cast<std::uintmax_t>(length));
         ASSERT_NE(refusal(path(5)).find("truncated: "), std::string::npos) << length;
     }

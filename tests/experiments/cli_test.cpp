@@ -13,6 +13,7 @@
 
 #include "experiments/cli/progress.h"
 #include "experiments/cli/summary.h"
+#include "experiments/cli/text_lines.h"
 #include "experiments/errors.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
@@ -59,7 +60,7 @@ TEST(Progress, FileGetsWholeLinesOnly) {
     std::FILE* file = std::fopen(path.c_str(), "w");
     {
         ProgressPrinter printer(file);
-        for (std::int64_t step = 1; step < 1000; ++step) printer.update({step, 1000, 2.5, 100, 10});
+        for (std::int64_t step = 1; step < 1000; ++step) printer.update(Progress{step, 1000, 2.5, 100, 10});
         printer.line("step 200: done");
     }
     std::fclose(file);
@@ -75,10 +76,10 @@ TEST(Progress, TerminalIsLeftClean) {
     std::FILE* stream = fdopen(terminal, "w");
     {
         ProgressPrinter printer(stream);
-        printer.update({1, 1000, 2.5, 100, 10});  // too early: nothing yet
+        printer.update(Progress{1, 1000, 2.5, 100, 10});  // too early: nothing yet
         std::this_thread::sleep_for(std::chrono::milliseconds(220));
-        printer.update({2, 1000, 2.5, 100, 10});
-        printer.update({3, 1000, 2.5, 100, 10});
+        printer.update(Progress{2, 1000, 2.5, 100, 10});
+        printer.update(Progress{3, 1000, 2.5, 100, 10});
     }
     char buffer[4096];
     const ssize_t count = read(screen, buffer, sizeof buffer);
@@ -156,6 +157,12 @@ TEST(Summary, ReadsTheNewestRows) {
     EXPECT_NEAR(head.overlap_z[1], (0.5 - 0.4) / (null_std / std::sqrt(2.0)), 1e-5);
     EXPECT_NEAR(head.overlap[0], 0.25, 1e-6);
     EXPECT_NEAR(head.entropy, 1.5, 1e-6);
+    const double now = 0.01 * std::sqrt(8. * 8 + 9 * 9 + 10 * 10 + 11 * 11);
+    EXPECT_NEAR(head.grad_norm_total, now, 1e-7);
+    EXPECT_EQ(summary.grad_norm_steps, (std::vector<std::int64_t>{0, 10}));
+    ASSERT_EQ(head.grad_norm_history.size(), 2u);
+    EXPECT_NEAR(head.grad_norm_history[0], 154, 1e-9);  // four times 77
+    EXPECT_NEAR(head.grad_norm_history[1], now, 1e-7);
     ASSERT_EQ(summary.top_pair.size(), 1u);
     EXPECT_EQ(summary.top_pair[0].layer, 0);
     EXPECT_EQ(summary.top_pair[0].head, 0);
@@ -166,7 +173,7 @@ TEST(Summary, ReadsTheNewestRows) {
 
 void expect_at_most_80_columns(const std::string& text) {
     std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(columns_of(line), 80u) << line;
 }
 
 TEST(Summary, SaysWhatTheHeadsDid) {
@@ -177,7 +184,12 @@ TEST(Summary, SaysWhatTheHeadsDid) {
     const std::string text = to_text(summary);
     expect_at_most_80_columns(text);
     for (const char* part :
-         {"finished at step 20, seed 4, 1:15 of training",
+         {"finished at step 20, seed 4, 1:15 of training\n\n",
+          "      gradient norm      overlap  attention\n"
+          "head     now history           z    entropy\n"
+          "           1                   1        nat\n"
+          "0.0   0.0374 █▁            -2.6q      1.000\n",
+          "0.2   0.1913 █▁            -2.6q      1.500\n",
           // As wide as the longest name.
           "  training batch            1.5000   step 10\n",
           "  evaluation                1.2500   step 20, accuracy 0.625\n",
@@ -203,6 +215,7 @@ TEST(Summary, TableHoldsExtremeValues) {
     const auto json = nlohmann::json::parse(to_json(summary));
     EXPECT_TRUE(json["heads"][0]["grad_norm"]["v"].is_null());
     EXPECT_EQ(json["heads"][1]["head"], 96);
+    EXPECT_TRUE(contains(to_text(summary), "+999q")) << to_text(summary);
 }
 
 TEST(Summary, IsAlsoJson) {
@@ -216,6 +229,13 @@ TEST(Summary, IsAlsoJson) {
     EXPECT_EQ(json["heads"].size(), 6u);
     EXPECT_NEAR(json["heads"][4]["grad_norm"]["v"].get<double>(), 123.456, 1e-4);
     EXPECT_FALSE(json["sentences"].empty());
+    EXPECT_EQ(json["heads"][4]["grad_norm_history"]["step"], (nlohmann::json{0, 10}));
+    EXPECT_EQ(json["heads"][4]["grad_norm_history"]["value"][0], 154);
+    EXPECT_EQ(json["heads"][4]["grad_norm_history"]["value"][1], json["heads"][4]["grad_norm_total"]);
+    for (const char* key : {"ablation", "importance", "attention_distance"})
+        EXPECT_TRUE(json["heads"][4].at(key).is_null()) << key;
+    EXPECT_TRUE(json.at("lineage").is_null());
+    EXPECT_EQ(json.at("events"), nlohmann::json::array());
 }
 
 TEST(Summary, WorksWithoutMetrics) {

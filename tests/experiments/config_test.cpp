@@ -102,7 +102,11 @@ TEST(Resolved, ReadsBackTheSame) {
     EXPECT_EQ(again.log.probes, config.log.probes);
     EXPECT_EQ(again.train.dtype, "float64");
     EXPECT_NE(text.find("lr = 1.0\n"), std::string::npos) << text;
-    EXPECT_NE(text.find("[log]\nevery = 10\n\n[log.probes]\ngrad_norm = 10\noverlap = 7\n"), std::string::npos) << text;
+    EXPECT_NE(
+        text.find(
+            "[log]\nevery = 10\nattention = 0\nattention_samples = 4\n\n[log.probes]\ngrad_norm = 10\noverlap = 7\n"),
+        std::string::npos)
+        << text;
     EXPECT_EQ(text.find("beta1"), std::string::npos);
 }
 
@@ -143,6 +147,22 @@ TEST(Identity, IgnoresExactlyWhatResumeMayChange) {
          {"seed=1", "name=y", "train.batch_size=8", "optimizer.lr=1e-4", "task.low=2", "model.d_ff=8"}) {
         EXPECT_NE(identity({other}), plain) << other;
     }
+}
+
+// So a key that a later version adds, with the old behaviour as its default, makes no other run of an old one.
+TEST(Identity, IgnoresKeysThatHaveTheirDefaults) {
+    const std::string plain = config_identity(parse_config(minimal, "run.toml"));
+    EXPECT_EQ(config_identity(parse_config(minimal, "run.toml",
+                                           {"model.causal=true", "train.accumulate=1", "optimizer.beta1=0.9",
+                                            "schedule.type=constant", "model.attention.type=softmax"})),
+              plain);
+    EXPECT_NE(config_identity(parse_config(minimal, "run.toml", {"optimizer.type=sgd"})), plain);
+    EXPECT_NE(config_identity(parse_config(minimal, "run.toml", {"optimizer.beta1=0.8"})), plain);
+    const auto family = [](const std::vector<std::string>& overrides) {
+        return config_family(parse_config(minimal, "run.toml", overrides));
+    };
+    EXPECT_EQ(family({"seed=5", "name=other"}), family({}));
+    EXPECT_NE(family({"seed=5", "optimizer.lr=2"}), family({}));
 }
 
 TEST(Prepare, SettlesWhatTheDataDecide) {

@@ -12,6 +12,7 @@
 
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "tests/experiments/temporary_folder.h"
 
@@ -251,30 +252,62 @@ TEST_F(LogFile, WrongRowsAreRefused) {
 }
 
 TEST_F(LogFile, DamagedLogsAreRefused) {
-    Log log(path("log"));
-    declare(log);
-    append_steps(log, 0, 100);
-    log.publish();
-    const std::string bytes = read_file(path("log"));
-    const auto reopen = [&](const std::string& contents) {
-        std::ofstream(path("damaged"), std::ios::binary) << contents;
-        return Log::reopen(path("damaged"), 50);
-    };
-    constexpr std::size_t seal_word = 22, seal = seal_word + 65;
-    std::mt19937 random(5);
-    for (int i = 0; i < 200; ++i) {
-        std::string damaged = bytes;
-        std::size_t at = random() % (bytes.size() - seal_word);
-        if (at >= bytes.size() - seal) at += seal_word;
-        damaged[at] = static_cast<char>(damaged[at] ^ (1 << random() % 8));
-        EXPECT_THROW(reopen(damaged), IoError) << at;
-        EXPECT_THROW(reopen(bytes.substr(0, random() % (bytes.size() - seal))), IoError);
+    {
+        Log log(path("log"));
+        declare(log);
+        append_steps(log, 0, 4);
+        log.publish();
     }
-    EXPECT_NE(reopen(bytes), nullptr);
-    EXPECT_NE(reopen(bytes.substr(0, bytes.size() - seal)), nullptr);  // rewritten by a tool that drops the seal
-    EXPECT_THROW(Log::reopen(path("missing"), 0), IoError);
+    const std::string bytes = read_file(path("log"));
+    constexpr std::size_t seal = 87;
+    const std::size_t image = bytes.size() - seal;
+    // Every bit and every length with HEADSCOPE_LONG=1; the seal's and the first block's in any case.
+    const std::size_t stride = std::getenv("HEADSCOPE_LONG") != nullptr ? 1 : 61;
+    std::fstream file(path("log"), std::ios::in | std::ios::out | std::ios::binary);
+    const auto put = [&](std::size_t at, int flip) {
+        file.seekp(static_cast<std::streamoff>(at)).put(static_cast<char>(bytes[at] ^ flip)).flush();
+    };
+    for (std::size_t bit = 0; bit < bytes.size() * 8; bit += bit >= 512 * 8 && bit < image * 8 ? stride : 1) {
+        put(bit / 8, 1 << bit % 8);
+        ASSERT_THROW(open_log(path("log")), IoError) << bit;
+        put(bit / 8, 0);
+    }
+    open_log(path("log"));
+    fs::copy_file(path("log"), path("cut"));
+    for (std::size_t length = bytes.size() - 1; length > 0; length -= length > image || length < 600 ? 1 : stride) {
+        if (length == image) continue;  // see below
+        fs::resize_file(path("cut"), length);
+        ASSERT_THROW(open_log(path("cut")), IoError) << length;
+    }
+    std::ofstream(path("cut"), std::ios::binary) << bytes.substr(0, image);  // by a tool that drops the seal
+    open_log(path("cut"));
+    std::ofstream(path("cut"), std::ios::binary) << bytes.substr(0, image) << "more";
+    EXPECT_THROW(open_log(path("cut")), IoError);
+    EXPECT_THROW(open_log(path("missing")), IoError);
     write_file_atomically(path("other"), hdf5::File::create_in_memory().image());
     EXPECT_THROW(Log::reopen(path("other"), 0), IoError);
+}
+
+// Nothing vouches for such a log, and the HDF5 library crashes on some.
+TEST_F(LogFile, DamagedLogsWithoutASealDoNoHarm) {
+    {
+        Log log(path("log"));
+        declare(log);
+        append_steps(log, 0, 4);
+        log.publish();
+    }
+    const std::string bytes = read_file(path("log"));
+    std::mt19937 random(5);
+    for (int count = 0; count < 40; ++count) {
+        std::string damaged = bytes.substr(0, bytes.size() - 87);
+        for (int change = 0; change < 20; ++change) damaged[48 + random() % (damaged.size() - 48)] ^= 0x55;
+        std::ofstream(path("damaged"), std::ios::binary) << damaged;
+        try {
+            open_log(path("damaged"));
+        } catch (const IoError& error) {
+            EXPECT_TRUE(std::string(error.what()).starts_with(path("damaged"))) << error.what();
+        }
+    }
 }
 
 TEST_F(LogFile, PublishingFails) {

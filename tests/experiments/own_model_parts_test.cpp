@@ -10,6 +10,7 @@
 #include "experiments/config/dimension_walk.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/trainer.h"
 #include "experiments/training.h"
 #include "tests/experiments/temporary_folder.h"
 #include "tests/experiments/toy_task.h"

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "experiments/cli/summary.h"
+#include "experiments/cli/text_lines.h"
 #include "experiments/errors.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
@@ -24,7 +25,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 std::size_t widest_line(const std::string& text) {
     std::size_t widest = 0;
     std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) widest = std::max(widest, line.size());
+    for (std::string line; std::getline(lines, line);) widest = std::max(widest, columns_of(line));
     return widest;
 }
 
@@ -66,8 +67,11 @@ TEST(RoleSummary, NamesRolesFromTheLoggedMetricsByTheSameRule) {
     EXPECT_EQ(summary.heads[2].evidence[0], 0.875);
     const std::string text = to_text(summary);
     EXPECT_LE(widest_line(text), 80u);
-    for (const char* part : {"head  role             previous     same   prefix   spread distance     sink\n",
-                             "0.0   previous-token      0.750    0.000    0.000    0.250    5.000    0.000\n",
+    for (const char* part : {"                      attention\n"
+                             "head  role             distance\n"
+                             "                         tokens\n"
+                             "0.0   previous-token       5.00\n"
+                             "0.1   unclear              5.00\n",
                              "  Heads by role: 1 previous-token, 1 induction, 1 local, 1 unclear.\n"})
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
 }
@@ -78,7 +82,7 @@ TEST(RoleSummary, TakesLoggedRolesAsTheyAre) {
     const RunSummary summary = read_summary(folder.path());
     EXPECT_EQ(roles_of(summary), (std::vector<std::string>{"duplicate-token", "sink", "uniform", "unclear"}));
     const std::string text = to_text(summary);
-    EXPECT_TRUE(contains(text, "head  role                 sink\n")) << text;
+    EXPECT_TRUE(contains(text, "\n\nhead  role\n0.0   duplicate-token\n0.1   sink\n")) << text;
     const auto json = nlohmann::json::parse(to_json(summary));
     EXPECT_EQ(json["heads"][0]["role"], "duplicate-token");
     EXPECT_EQ(json["heads"][0]["sink"], 0);

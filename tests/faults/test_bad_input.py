@@ -278,7 +278,7 @@ def test_trace_overwrites_nothing(run):
 
 
 def test_trace_refusals(run):
-    refuse(run, "trace", "run", "--step", "1", "--tokens", "train.h5", "-o", "out.h5", says=["1", "2"])
+    refuse(run, "trace", "run", "--step", "9", "--tokens", "train.h5", "-o", "out.h5", says=["0 to 2", "not 9"])
     refuse(run, "trace", "run", "--tokens", "nowhere.h5", "-o", "out.h5", code=74, says="nowhere.h5")
     refuse(run, "trace", "nowhere", "--tokens", "train.h5", "-o", "out.h5", says="nowhere")
     rewrite(run / "train.h5", inputs=with_value(VOCAB))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from cli_tools import SOURCE, headscope, read_datasets
 
 
@@ -43,10 +45,31 @@ def test_two_layers_copy_and_one_does_not(tmp_path):
     assert "induction" not in roles(tmp_path / "induction_one_layer")[0]
 
 
-def test_heads_part_into_local_and_long_range(tmp_path):
-    values, floors = last_evaluation("lag_mixture", tmp_path, "eval.every=2000")
+@pytest.fixture(scope="module")
+def lag_mixture(tmp_path_factory):
+    """The run's folder, its last evaluation and the floors."""
+    folder = tmp_path_factory.mktemp("lag")
+    return folder / "lag_mixture", *last_evaluation("lag_mixture", folder, "eval.every=2000")
+
+
+def test_heads_part_into_local_and_long_range(lag_mixture):
+    run, values, floors = lag_mixture
     assert abs(values["loss"] - floors["both"]) <= 0.03
-    assert sorted(roles(tmp_path / "lag_mixture")[0]) == ["local", "long-range"]
+    assert sorted(roles(run)[0]) == ["local", "long-range"]
+
+
+def test_without_one_head_the_other_floor_is_left(lag_mixture):
+    """The loss after refitting a temperature: what the model still knows, not how loudly it says the rest."""
+    run, _, floors = lag_mixture
+    names = roles(run)[0]
+    ablated = json.loads(headscope("ablate", run, "--json").stdout)
+    for head in ablated["heads"]:
+        role = names[head["head"]]
+        lost, kept = {"local": ("near", "far"), "long-range": ("far", "near")}[role]
+        assert abs(head["zero"]["loss_refit"] - floors[kept]) <= 0.04, role
+        assert head["zero"]["loss"] > floors[kept] + 0.1  # over-confident
+        assert head["zero"]["class_delta"][lost] > 1 > head["zero"]["class_delta"][kept]
+        assert max(head["direction"]["delta"]) < 0.25 * head["zero"]["delta"]
 
 
 def test_markov_comes_near_the_bayes_predictor(tmp_path):

@@ -1,0 +1,103 @@
+// What a comparison takes from one run's log.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "experiments/analysis/comparison.h"
+#include "experiments/config/document.h"
+#include "experiments/errors.h"
+#include "experiments/probes/roles.h"
+#include "experiments/storage/log_reading.h"
+
+namespace headscope {
+
+namespace {
+
+/// As one would type it; of lists and tables every item.
+std::string whole(const Value& value) {
+    if (value.kind != Value::Kind::list && value.kind != Value::Kind::table) return spell(value);
+    const bool list = value.kind == Value::Kind::list;
+    std::string text;
+    for (const Value& item : value.items)
+        text += (text.empty() ? "" : ", ") + (list ? whole(item) : item.key + " = " + whole(item));
+    return list ? "[" + text + "]" : "{" + text + "}";
+}
+
+ConfigValue config_value(const Value& value) {
+    if (value.kind == Value::Kind::integer) return {whole(value), static_cast<double>(value.integer)};
+    if (value.kind == Value::Kind::real) return {whole(value), value.real};
+    const std::string text = whole(value);
+    return {text.empty() ? "\"\"" : text, std::nullopt};
+}
+
+void flatten(const Value& table, const std::string& prefix, ComparedRun& run) {
+    for (const Value& item : table.items) {
+        const std::string key = prefix + item.key;
+        if (item.kind == Value::Kind::table) {
+            flatten(item, key + ".", run);
+        } else if (key != "name" && key != "seed") {
+            run.keys.push_back(key);
+            run.config[key] = config_value(item);
+        }
+    }
+}
+
+void read_config(const hdf5::File& log, ComparedRun& run) {
+    Problems problems;
+    const Value root = parse_document(log.read_text("/config/resolved"), run.folder + ": /config/resolved", problems);
+    problems.raise();
+    flatten(root, "", run);
+}
+
+void add_quantity(const hdf5::File& log, const std::string& name, ComparedRun& run) {
+    const std::string path = "/" + name;
+    std::string title = log.text_attribute(path, "long_name");
+    run.logged.push_back({name, std::move(title), log.text_attribute(path, "units")});
+    run.values[name] = last_number(log, path);
+}
+
+void read_quantities(const hdf5::File& log, ComparedRun& run) {
+    std::vector<std::string> columns = log.has_group("/eval") ? log.children("/eval") : std::vector<std::string>{};
+    std::erase(columns, "step");
+    std::stable_partition(columns.begin(), columns.end(), [](const std::string& name) { return name == "loss"; });
+    for (const std::string& column : columns) add_quantity(log, "eval/" + column, run);
+    if (log.has_dataset("/train/loss")) add_quantity(log, "train/loss", run);
+
+    const std::string roles = "/heads/role/value";  // [rows, L, H]
+    if (!log.has_dataset(roles)) return;
+    const std::vector<double> codes = log.read<double>(roles);
+    const hdf5::Dims shape = log.info(roles).shape;
+    if (shape.size() != 3) throw IoError(roles + " has another rank than this version writes");
+    if (codes.empty()) return;
+    for (const std::string& role : role_names()) run.values["role/" + role] = 0;
+    for (std::size_t i = codes.size() - codes.size() / static_cast<std::size_t>(shape[0]); i < codes.size(); ++i)
+        ++run.values["role/" + logged_role(codes[i])];
+}
+
+}  // namespace
+
+ComparedRun read_compared_run(const std::string& folder) {
+    const hdf5::File log = open_run_log(folder, "compare");
+    try {
+        ComparedRun run;
+        run.folder = folder;
+        run.state = log.text_attribute("/", "state");
+        run.seed = log.integer_attribute("/", "seed");
+        run.step = steps_done(folder, log);
+        read_config(log, run);
+        if (const auto lineage = read_lineage(log)) {
+            if (lineage->kind == "replay")
+                throw UsageError(fmt::format("compare: {} is a replay, not a run of its own", folder));
+            // By the parent's config rather than by the parent, so that forks of several seeds are one group.
+            run.keys.push_back(lineage->kind);
+            run.config[lineage->kind] = {
+                fmt::format("{}@{}", lineage->parent_config.substr(0, 8), lineage->parent_step), std::nullopt};
+        }
+        read_quantities(log, run);
+        return run;
+    } catch (const IoError& error) {
+        throw IoError(fmt::format("compare: the log of {} cannot be used: {}", folder, error.what()));
+    }
+}
+
+}  // namespace headscope

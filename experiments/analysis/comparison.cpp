@@ -1,0 +1,181 @@
+#include "experiments/analysis/comparison.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/math/distributions/students_t.hpp>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "experiments/probes/roles.h"
+
+namespace headscope {
+
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+ConfigValue value_of(const ComparedRun& run, const std::string& key) {
+    const auto found = run.config.find(key);
+    return found == run.config.end() ? ConfigValue{} : found->second;
+}
+
+/// Keys of any run that do not have one value in all, in the order in which they are met; what is no key of every
+/// config, such as "fork", comes after those that are.
+std::vector<std::string> differing_keys(const std::vector<ComparedRun>& runs) {
+    std::vector<std::string> differs;
+    for (const ComparedRun& run : runs)
+        for (const std::string& key : run.keys) {
+            const bool differing = std::ranges::any_of(
+                runs, [&](const ComparedRun& other) { return value_of(other, key) != value_of(runs[0], key); });
+            if (differing && std::ranges::find(differs, key) == differs.end()) differs.push_back(key);
+        }
+    std::stable_partition(differs.begin(), differs.end(), [&](const std::string& key) {
+        return std::ranges::all_of(runs, [&](const ComparedRun& run) { return run.config.contains(key); });
+    });
+    return differs;
+}
+
+/// Missing values first, then numbers by size, then texts.
+bool before(const ConfigValue& a, const ConfigValue& b) {
+    const auto rank = [](const ConfigValue& value) { return value.text.empty() ? 0 : value.number ? 1 : 2; };
+    if (rank(a) != rank(b)) return rank(a) < rank(b);
+    if (a.number && b.number && *a.number != *b.number) return *a.number < *b.number;
+    return a.text < b.text;
+}
+
+std::vector<RunGroup> grouped(const std::vector<ComparedRun>& runs, Comparison& comparison) {
+    std::vector<RunGroup> groups;
+    for (const ComparedRun& run : runs) {
+        std::vector<ConfigValue> values;
+        for (const std::string& key : comparison.differs) values.push_back(value_of(run, key));
+        auto group = std::ranges::find(groups, values, &RunGroup::values);
+        if (group == groups.end()) group = groups.insert(groups.end(), RunGroup{values, {}, {}, estimate({})});
+        const auto twin = std::ranges::find(group->runs, run.seed, &ComparedRun::seed);
+        if (twin == group->runs.end()) group->runs.push_back(run);
+        else
+            comparison.notes.push_back(fmt::format(
+                "{} has the config and the seed of {}: one measurement, counted once.", run.folder, twin->folder));
+    }
+    std::ranges::stable_sort(groups, [](const RunGroup& a, const RunGroup& b) {
+        return std::ranges::lexicographical_compare(a.values, b.values, before);
+    });
+    return groups;
+}
+
+bool logs(const ComparedRun& run, const std::string& name) {
+    return std::ranges::find(run.logged, name, &Quantity::name) != run.logged.end();
+}
+
+/// What all runs logged, in the order of the first; then the roles that some head has.
+std::vector<Quantity> common_quantities(const std::vector<ComparedRun>& runs, std::vector<std::string>& notes) {
+    std::vector<Quantity> common;
+    std::vector<std::string> left_out;
+    for (const ComparedRun& run : runs)
+        for (const Quantity& quantity : run.logged) {
+            const auto same = [&](const Quantity& other) { return other.name == quantity.name; };
+            if (std::ranges::any_of(common, same) || std::ranges::find(left_out, quantity.name) != left_out.end())
+                continue;
+            const bool all =
+                std::ranges::all_of(runs, [&](const ComparedRun& other) { return logs(other, quantity.name); });
+            if (all) common.push_back(quantity);
+            else left_out.push_back(quantity.name);
+        }
+    if (!left_out.empty())
+        notes.push_back(fmt::format("Not every run logged {}: left out.", fmt::join(left_out, ", ")));
+    for (const std::string& role : role_names()) {
+        const std::string name = "role/" + role;
+        const bool any = std::ranges::any_of(runs, [&](const ComparedRun& run) {
+            const auto heads = run.values.find(name);
+            return heads != run.values.end() && heads->second > 0;
+        });
+        if (any) common.push_back({name, "heads with role " + role, "1"});
+    }
+    return common;
+}
+
+double number_of(const ComparedRun& run, const std::string& name) {
+    const auto found = run.values.find(name);
+    return found == run.values.end() ? nan : found->second;
+}
+
+/// Of the runs where it is a number.
+Estimate estimate_of(const RunGroup& group, const std::string& name) {
+    std::vector<double> values;
+    for (const ComparedRun& run : group.runs)
+        if (const double value = number_of(run, name); std::isfinite(value)) values.push_back(value);
+    return estimate(values);
+}
+
+Estimate paired_difference(const RunGroup& group, const RunGroup& first) {
+    std::vector<double> differences;
+    for (const ComparedRun& run : group.runs) {
+        const auto partner = std::ranges::find(first.runs, run.seed, &ComparedRun::seed);
+        if (partner == first.runs.end()) continue;
+        const double difference = number_of(run, "eval/loss") - number_of(*partner, "eval/loss");
+        if (std::isfinite(difference)) differences.push_back(difference);
+    }
+    return estimate(differences);
+}
+
+void note_states(const std::vector<ComparedRun>& runs, std::vector<std::string>& notes) {
+    std::set<std::int64_t> steps;
+    for (const ComparedRun& run : runs) {
+        steps.insert(run.step);
+        if (run.state != "finished")
+            notes.push_back(fmt::format("{} is not finished: {} at step {}.", run.folder, run.state, run.step));
+    }
+    if (steps.size() > 1)
+        notes.push_back(fmt::format("The runs end at different steps, {} to {}.", *steps.begin(), *steps.rbegin()));
+}
+
+/// A note for each set of runs that have no number where others do.
+void note_gaps(const Comparison& comparison, std::vector<std::string>& notes) {
+    std::map<std::vector<std::string>, std::vector<std::string>> gaps;
+    for (const Quantity& quantity : comparison.quantities) {
+        std::vector<std::string> without;
+        for (const RunGroup& group : comparison.groups)
+            for (const ComparedRun& run : group.runs)
+                if (!std::isfinite(number_of(run, quantity.name))) without.push_back(run.folder);
+        if (!without.empty()) gaps[without].push_back(quantity.name);
+    }
+    for (const auto& [without, names] : gaps)
+        notes.push_back(fmt::format("Not counted in {}, having no number there: {}.", fmt::join(names, ", "),
+                                    fmt::join(without, ", ")));
+}
+
+}  // namespace
+
+Estimate estimate(const std::vector<double>& values) {
+    const auto n = static_cast<std::int64_t>(values.size());
+    if (n == 0) return {nan, nan, nan, nan, nan, 0};
+    const auto count = static_cast<double>(n);
+    double mean = 0, squares = 0;
+    for (const double value : values) mean += value / count;
+    for (const double value : values) squares += (value - mean) * (value - mean);
+    const auto [least, most] = std::ranges::minmax(values);
+    if (n == 1) return {mean, nan, nan, least, most, n};
+    const boost::math::students_t distribution(count - 1);
+    const double quantile = boost::math::quantile(boost::math::complement(distribution, 0.025));
+    const double half_width = quantile * std::sqrt(squares / (count - 1) / count);
+    return {mean, mean - half_width, mean + half_width, least, most, n};
+}
+
+Comparison compare(const std::vector<ComparedRun>& runs) {
+    Comparison comparison;
+    comparison.differs = differing_keys(runs);
+    comparison.groups = grouped(runs, comparison);
+    comparison.quantities = common_quantities(runs, comparison.notes);
+    for (RunGroup& group : comparison.groups) {
+        for (const Quantity& quantity : comparison.quantities)
+            group.quantities[quantity.name] = estimate_of(group, quantity.name);
+        if (&group != &comparison.groups[0]) group.difference = paired_difference(group, comparison.groups[0]);
+    }
+    note_states(runs, comparison.notes);
+    note_gaps(comparison, comparison.notes);
+    return comparison;
+}
+
+}  // namespace headscope

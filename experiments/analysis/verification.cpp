@@ -1,0 +1,271 @@
+#include "experiments/analysis/verification.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <set>
+
+#include "experiments/config/config.h"
+#include "experiments/errors.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/child_process.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_check.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
+#include "experiments/trainer.h"
+
+namespace headscope {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What the config says of the files beside it.
+struct Expected {
+    std::optional<Config> config;
+    std::string identity;
+    std::optional<Experiment> experiment;  ///< none when the data are not at hand
+    std::unique_ptr<Trainer> trainer;      ///< of that experiment; takes the checkpoints that fit
+};
+
+/// Adds the message of the Error that `check` throws, without the name of the file, which the report has.
+template <class Check>
+void collect(FileReport& report, const std::string& path, Check&& check) {
+    try {
+        check();
+    } catch (const Error& error) {
+        std::string message = error.what();
+        if (message.starts_with(path + ": ")) message.erase(0, path.size() + 2);
+        report.problems.push_back(message);
+    }
+}
+
+bool all_finite(const Tensor& tensor) {
+    if (tensor.dtype() == DType::i64) return true;
+    return dispatch_float(tensor.dtype(), "verify", [&](auto zero) {
+        return std::ranges::all_of(tensor.values<decltype(zero)>(), [](auto value) { return std::isfinite(value); });
+    });
+}
+
+FileReport verify_config(const std::string& file, const std::string& path, Expected& expected) {
+    FileReport report{file, "config", {}};
+    if (!fs::exists(path)) {
+        report.problems = {"is missing"};
+        return report;
+    }
+    collect(report, path, [&] {
+        expected.config = load_config(path);
+        expected.identity = config_identity(*expected.config);
+    });
+    if (!expected.config) return report;
+    try {
+        expected.experiment = settle(*expected.config);
+        expected.trainer = std::make_unique<Trainer>(*expected.experiment);
+    } catch (const Error& error) {
+        report.note = fmt::format("no model to compare with: {}", error.what());
+    }
+    return report;
+}
+
+// --- checkpoints ---
+
+void check_tensors(FileReport& report, const std::string& what, const std::map<std::string, Tensor>& tensors) {
+    for (const auto& [name, tensor] : tensors)
+        if (!all_finite(tensor)) report.problems.push_back(fmt::format("{}{} is not finite", what, name));
+}
+
+/// What the file's name and the config say of it.
+void check_belonging(FileReport& report, const Checkpoint& checkpoint, const Expected& expected) {
+    const std::string name = fs::path(report.file).filename().string();
+    if (name.starts_with("step-") && name != checkpoint_name(checkpoint.step))
+        report.problems.push_back(fmt::format("holds step {}; its name says otherwise", checkpoint.step));
+    if (name == "best.h5" && checkpoint.step != checkpoint.best.step)
+        report.problems.push_back(
+            fmt::format("holds step {}, and says that step {} was the best", checkpoint.step, checkpoint.best.step));
+    if (expected.config && checkpoint.config_identity != expected.identity)
+        report.problems.push_back("belongs to another config than config.toml");
+    else if (expected.trainer) collect(report, "", [&] { expected.trainer->restore(checkpoint); });
+}
+
+FileReport verify_checkpoint(const std::string& file, const std::string& path, const Expected& expected) {
+    FileReport report{file, "checkpoint", {}};
+    collect(report, path, [&] {
+        const Checkpoint checkpoint = load_checkpoint(path);
+        report.note = fmt::format("step {}", checkpoint.step);
+        check_tensors(report, "/model/", checkpoint.model);
+        check_tensors(report, "/optimizer/", checkpoint.optimizer);
+        if (!std::isfinite(checkpoint.elapsed) || checkpoint.elapsed < 0 || checkpoint.tokens_seen < 0)
+            report.problems.push_back("elapsed or tokens_seen is none that a run can have");
+        check_belonging(report, checkpoint, expected);
+    });
+    return report;
+}
+
+// --- the log ---
+
+void check_log_config(FileReport& report, const hdf5::File& log, const Expected& expected) {
+    const std::string resolved = log.read_text("/config/resolved");
+    if (log.text_attribute("/", "config_sha256") != sha256(std::as_bytes(std::span(resolved))))
+        report.problems.push_back("attribute config_sha256 is not that of /config/resolved");
+    const Config config = parse_config(resolved, "/config/resolved");
+    if (log.integer_attribute("/", "seed") != config.seed)
+        report.problems.push_back("attribute seed is not that of /config/resolved");
+    if (expected.config && config_identity(config) != expected.identity)
+        report.problems.push_back("/config/resolved is another config than config.toml");
+}
+
+void check_log_parameters(FileReport& report, const hdf5::File& log, const Expected& expected) {
+    if (!expected.trainer) return;
+    std::vector<std::string> names;
+    for (const NamedTensor& parameter : expected.trainer->model().named_parameters()) names.push_back(parameter.name);
+    if (log.read_texts("/parameters/name") != names)
+        report.problems.push_back("/parameters/name lists other parameters than the config's model has");
+}
+
+/// "fork", "replay" or nothing.
+std::string lineage_of(const hdf5::File& log) {
+    return log.has_attribute("/", "lineage") ? log.text_attribute("/", "lineage") : "";
+}
+
+/// A log says which checkpoints there must be. The folder is looked into after the log was read, so that a run may go
+/// on meanwhile.
+void check_log_checkpoints(FileReport& report, const hdf5::File& log, const std::string& folder) {
+    const std::string lineage = lineage_of(log);
+    if (lineage == "replay") return;  // a log alone
+    const std::vector<std::int64_t> steps = list_checkpoints(folder);
+    if (lineage == "fork" && !fs::exists(folder + "/" + start_checkpoint_name))
+        report.problems.push_back(fmt::format("begins with checkpoints/{}, which is missing", start_checkpoint_name));
+    const bool finished = log.text_attribute("/", "state") == "finished";
+    const std::vector<std::int64_t> rows = log.read<std::int64_t>("/train/step");
+    const std::int64_t last_row = rows.empty() ? -1 : rows.back();
+    const std::int64_t every = parse_config(log.read_text("/config/resolved"), "/config/resolved").checkpoint.every;
+    if (steps.empty() && (finished || (lineage.empty() && last_row >= every)))
+        report.problems.push_back("tells of training that must have left checkpoints, and there are none");
+    else if (finished && steps.back() <= last_row)
+        report.problems.push_back(
+            fmt::format("the run is finished, with a row of step {}, but its newest checkpoint is of step {}; "
+                        "`headscope resume` trains the rest again",
+                        last_row, steps.back()));
+}
+
+FileReport verify_log(const std::string& file, const std::string& path, const Expected& expected,
+                      const std::string& checkpoints) {
+    FileReport report{file, "log", {}};
+    if (!fs::exists(path)) {
+        report.problems = {"is missing"};
+        return report;
+    }
+    collect(report, path, [&] {
+        const hdf5::File log = open_log(path);
+        if (!is_sealed(read_file(path)))
+            report.problems.push_back(
+                "has no checksum at its end: cut off, or rewritten by another tool, so damage would go unseen");
+        for (const std::string& problem : check_log(log)) report.problems.push_back(problem);
+        if (!report.good()) return;
+        check_log_config(report, log, expected);
+        check_log_parameters(report, log, expected);
+        if (!checkpoints.empty()) check_log_checkpoints(report, log, checkpoints);
+        report.note =
+            fmt::format("{}, {} rows of /train", log.text_attribute("/", "state"), log.info("/train/step").shape.at(0));
+    });
+    return report;
+}
+
+// --- anything else ---
+
+/// Reads all of a file and returns its kind. Throws IoError for what cannot be read.
+std::string read_through(const hdf5::File& file) {
+    const std::vector<std::string> problems = unreadable_parts(file);
+    if (!problems.empty()) throw IoError(fmt::format("{}", fmt::join(problems, "; ")));
+    constexpr std::string_view ours = "headscope.";
+    const std::string schema = file.has_attribute("/", "schema_name") ? file.text_attribute("/", "schema_name") : "";
+    return schema.starts_with(ours) ? schema.substr(ours.size()) : "HDF5 file";
+}
+
+/// Of a file without a checksum of ours, in a process of its own.
+FileReport verify_hdf5(const std::string& file, const std::string& path, const std::string& bytes) {
+    FileReport report{file, "HDF5 file", {}};
+    collect(report, path, [&] {
+        if (is_sealed(bytes)) report.kind = read_through(open_sealed(path));
+        else
+            report.kind = read_in_child(
+                path, [&] { return read_through(hdf5::File::open_image(std::as_bytes(std::span(bytes)), path)); });
+    });
+    return report;
+}
+
+/// By what the file says of itself.
+FileReport verify_any(const std::string& file, const std::string& path, const Expected& expected) {
+    const std::string bytes = read_file(path);
+    constexpr std::string_view checkpoint_start = "headscope checkpoint\n", hdf5_start = "\x89HDF\r\n\x1a\n";
+    if (bytes.starts_with(checkpoint_start)) return verify_checkpoint(file, path, expected);
+    if (is_sealed(bytes) || bytes.starts_with(hdf5_start)) {
+        FileReport report = verify_hdf5(file, path, bytes);
+        return report.kind == "log" ? verify_log(file, path, expected, "") : report;
+    }
+    return {file, "unknown", {"is neither a checkpoint nor an HDF5 file, or its first bytes are damaged"}};
+}
+
+/// A replay leaves a log alone.
+bool is_replay(const std::string& path) {
+    try {
+        return lineage_of(open_log(path)) == "replay";
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+bool is_temporary(const std::string& name) { return name.starts_with(".") && name.find(".tmp-") != std::string::npos; }
+
+/// All files below a folder, relative to it, sorted.
+std::set<std::string> files_below(const std::string& folder) {
+    std::set<std::string> files;
+    std::error_code ignored;  // a running run takes its temporary files away meanwhile
+    for (fs::recursive_directory_iterator entry(folder, ignored), end; entry != end; entry.increment(ignored)) {
+        if (ignored) break;
+        if (!entry->is_directory(ignored)) files.insert(fs::relative(entry->path(), folder, ignored).string());
+    }
+    return files;
+}
+
+}  // namespace
+
+std::vector<FileReport> verify_run(const std::string& folder) {
+    const RunPaths paths(folder);
+    if (!fs::is_directory(folder)) throw UsageError("verify: there is no folder " + folder);
+    if (!fs::exists(paths.config) && !fs::exists(paths.log) && !fs::exists(paths.checkpoints))
+        throw UsageError("verify: " + folder + " holds no run: no config.toml, no log.h5, no checkpoints");
+    Expected expected;
+    std::vector<FileReport> reports;
+    if (fs::exists(paths.config) || !is_replay(paths.log))
+        reports.push_back(verify_config("config.toml", paths.config, expected));
+    reports.push_back(verify_log("log.h5", paths.log, expected, paths.checkpoints));
+    for (const std::string& file : files_below(folder)) {
+        const std::string path = folder + "/" + file;
+        const fs::path relative(file);
+        if (is_temporary(relative.filename().string())) {
+            reports.push_back(
+                {file, "temporary", {}, "left by a killed process, or in use; `headscope resume` clears"});
+            continue;
+        }
+        if (relative.extension() != ".h5" || file == "log.h5") continue;
+        FileReport report = relative.parent_path() == "checkpoints" ? verify_checkpoint(file, path, expected)
+                                                                    : verify_any(file, path, expected);
+        if (report.good() || fs::exists(path)) reports.push_back(std::move(report));  // else deleted by a running run
+    }
+    return reports;
+}
+
+FileReport verify_file(const std::string& path) {
+    if (!fs::exists(path)) throw UsageError("verify: there is no " + path);
+    Expected none;
+    if (fs::path(path).extension() == ".toml") return verify_config(path, path, none);
+    return verify_any(path, path, none);
+}
+
+}  // namespace headscope

@@ -1,0 +1,15 @@
+// A comparison of runs, printed.
+#pragma once
+
+#include <string>
+
+#include "experiments/analysis/comparison.h"
+
+namespace headscope::cli {
+
+/// A block per quantity, a line per group in each; lines of at most 80 columns.
+std::string to_text(const Comparison& comparison);
+/// {differs, groups: [{values, runs, quantities, difference_to_first}], notes}.
+std::string to_json(const Comparison& comparison);
+
+}  // namespace headscope::cli

@@ -1,0 +1,85 @@
+// A run's summary as JSON.
+#include <nlohmann/json.hpp>
+
+#include "experiments/cli/summary_parts.h"
+
+namespace headscope::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;  // NaN becomes null
+
+template <std::size_t count>
+Json by_name(const std::array<const char*, count>& names, const std::array<double, count>& values) {
+    Json object;
+    for (std::size_t i = 0; i < count; ++i) object[names[i]] = values[i];
+    return object;
+}
+
+Json by_name(const std::vector<Floor>& lines) {
+    Json object = Json::object();
+    for (const Floor& line : lines) object[line.name] = line.loss;
+    return object;
+}
+
+Json lineage_of(const RunSummary& summary) {
+    if (!summary.lineage) return nullptr;
+    const Lineage& lineage = *summary.lineage;
+    Json object{{"kind", lineage.kind},
+                {"parent", lineage.parent},
+                {"parent_run_id", lineage.parent_run_id},
+                {"parent_step", nullptr},
+                {"changes", lineage.changes}};
+    if (lineage.parent_step >= 0) object["parent_step"] = lineage.parent_step;
+    return object;
+}
+
+Json head_of(const RunSummary& summary, const HeadRow& row) {
+    Json head{{"layer", row.layer},
+              {"head", row.head},
+              {"role", nullptr},
+              {"grad_norm", by_name(projection_names, row.grad_norm)},
+              {"grad_norm_total", row.grad_norm_total},
+              {"grad_norm_history", {{"step", Json::array()}, {"value", row.grad_norm_history}}},
+              {"overlap", by_name(projection_names, row.overlap)},
+              {"overlap_z", by_name(projection_names, row.overlap_z)},
+              {"attention_entropy", row.entropy}};
+    if (!row.role.empty()) head["role"] = row.role;
+    if (!row.grad_norm_history.empty()) head["grad_norm_history"]["step"] = summary.grad_norm_steps;
+    for (std::size_t m = 0; m < role_metrics.size(); ++m) head[role_metrics[m]] = row.evidence[m];
+    head["importance"] = row.importance;
+    head["ablation"] = nullptr;
+    if (summary.ablation_step >= 0) {
+        head["ablation"] = {{"step", summary.ablation_step}};
+        head["ablation"].update(by_name(ablation_names, row.ablation));
+    }
+    return head;
+}
+
+}  // namespace
+
+std::string to_json(const RunSummary& summary) {
+    Json json;
+    json["run"] = summary.run;
+    json["state"] = summary.state;
+    json["seed"] = summary.seed;
+    json["step"] = summary.step;
+    json["lineage"] = lineage_of(summary);
+    json["elapsed"] = summary.elapsed;
+    if (summary.train_step >= 0) json["train"] = {{"step", summary.train_step}, {"loss", summary.train_loss}};
+    if (summary.eval_step >= 0)
+        json["eval"] = {{"step", summary.eval_step}, {"loss", summary.eval_loss}, {"accuracy", summary.eval_accuracy}};
+    json["floors"] = by_name(summary.floors);
+    json["references"] = by_name(summary.references);
+    json["overlap_null"] = {{"mean", summary.overlap_null_mean}, {"std", summary.overlap_null_std}};
+    json["heads"] = Json::array();
+    for (const HeadRow& row : summary.heads) json["heads"].push_back(head_of(summary, row));
+    json["sentences"] = sentences(summary);
+    json["events"] = Json::array();
+    for (const RunEvent& event : summary.events)
+        json["events"].push_back(
+            {{"step", event.step}, {"time", event.time}, {"kind", event.kind}, {"message", event.message}});
+    return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace headscope::cli

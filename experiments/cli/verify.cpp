@@ -1,0 +1,60 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "experiments/analysis/verification.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/errors.h"
+
+namespace headscope::cli {
+
+namespace {
+
+std::string to_text(const std::vector<FileReport>& reports) {
+    std::size_t width = 0;
+    for (const FileReport& report : reports) width = std::max(width, report.file.size());
+    std::string text;
+    for (const FileReport& report : reports) {
+        const std::string note = report.note.empty() ? "" : ": " + report.note;
+        text +=
+            fmt::format("{:{}}  {}  {}{}\n", report.file, width, report.good() ? "ok   " : "WRONG", report.kind, note);
+        for (const std::string& problem : report.problems) text += fmt::format("    {}\n", problem);
+    }
+    return text;
+}
+
+std::string to_json(const std::string& path, const std::vector<FileReport>& reports, bool good) {
+    nlohmann::ordered_json json;
+    json["path"] = path;
+    json["good"] = good;
+    json["files"] = nlohmann::ordered_json::array();
+    for (const FileReport& report : reports)
+        json["files"].push_back({{"file", report.file},
+                                 {"kind", report.kind},
+                                 {"good", report.good()},
+                                 {"problems", report.problems},
+                                 {"note", report.note}});
+    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);  // names may be no UTF-8
+}
+
+}  // namespace
+
+void verify(const std::string& path, bool json) {
+    const std::vector<FileReport> reports =
+        std::filesystem::is_directory(path) ? verify_run(path) : std::vector<FileReport>{verify_file(path)};
+    const auto wrong = std::ranges::count_if(reports, [](const FileReport& report) { return !report.good(); });
+    if (json) {
+        fmt::print("{}\n", to_json(path, reports, wrong == 0));
+    } else {
+        fmt::print("{}", to_text(reports));
+        if (wrong == 0) fmt::print("all is well: {} {}\n", reports.size(), reports.size() == 1 ? "file" : "files");
+    }
+    if (wrong > 0) {
+        std::fflush(stdout);
+        throw CheckFailed(fmt::format("verify: {}: {} of {} files wrong or missing", path, wrong, reports.size()));
+    }
+}
+
+}  // namespace headscope::cli

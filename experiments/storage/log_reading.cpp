@@ -1,0 +1,62 @@
+#include "experiments/storage/log_reading.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <vector>
+
+#include "experiments/errors.h"
+#include "experiments/probes/roles.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
+
+namespace headscope {
+
+hdf5::File open_run_log(const std::string& run, const std::string& verb) {
+    const RunPaths paths(run);
+    if (!std::filesystem::is_directory(run)) throw UsageError(verb + ": there is no run folder " + run);
+    if (!std::filesystem::exists(paths.log))
+        throw UsageError(verb + ": " + run + " has no log.h5 (yet); name the folder of a run");
+    return open_log(paths.log);
+}
+
+double last_number(const hdf5::File& log, const std::string& path) {
+    const std::vector<double> values = log.has_dataset(path) ? log.read<double>(path) : std::vector<double>{};
+    return values.empty() ? std::numeric_limits<double>::quiet_NaN() : values.back();
+}
+
+std::int64_t last_step(const hdf5::File& log, const std::string& path) {
+    if (!log.has_dataset(path)) return -1;
+    const std::vector<std::int64_t> values = log.read<std::int64_t>(path);
+    return values.empty() ? -1 : values.back();
+}
+
+std::int64_t steps_done(const std::string& run, const hdf5::File& log) {
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(RunPaths(run).checkpoints);
+    const std::int64_t saved = checkpoints.empty() ? 0 : checkpoints.back();
+    return std::max({saved, last_step(log, "/train/step"), last_step(log, "/eval/step")});
+}
+
+const std::string& logged_role(double code) {
+    if (!(code >= 0 && code < static_cast<double>(role_names().size())))
+        throw IoError("log: /heads/role/value holds a code that stands for no role");
+    return role_names()[static_cast<std::size_t>(code)];
+}
+
+std::string root_text(const hdf5::File& log, const std::string& name) {
+    return log.has_attribute("/", name) ? log.text_attribute("/", name) : "";
+}
+
+std::optional<Lineage> read_lineage(const hdf5::File& log) {
+    const std::string kind = root_text(log, "lineage");
+    if (kind.empty()) return std::nullopt;
+    return Lineage{kind,
+                   root_text(log, "parent"),
+                   root_text(log, "parent_run_id"),
+                   root_text(log, "parent_config"),
+                   log.has_attribute("/", "parent_step") ? log.integer_attribute("/", "parent_step") : -1,
+                   root_text(log, "changes")};
+}
+
+}  // namespace headscope
