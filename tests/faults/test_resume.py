@@ -16,7 +16,7 @@ VOCAB, T, STEPS = 9, 12, 800
 OVERRIDES = ["model.d_model=18", "model.num_heads=3", "model.d_ff=12", "model.dropout=0.1", "optimizer.lr=0.01",
              "schedule.type=cosine", "schedule.warmup_steps=20", "train.clip_norm=1", f"train.steps={STEPS}",
              "checkpoint.every=100", "eval.every=150", "log.every=7", "log.probes.grad_norm=10",
-             "log.probes.overlap=25", "log.probes.attention_entropy=50"]
+             "log.probes.overlap=25", "log.probes.attention_entropy=50", "log.attention=40", "log.attention_samples=3"]
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +202,20 @@ def test_all_checkpoints_damaged(two_checkpoints, folder, tmp_path):
     result = headscope("resume", run, expect=74)
     assert "step-00000" in result.stderr
     assert (run / "log.h5").read_bytes() == log
+
+
+@pytest.mark.parametrize("how", ["bit", "gone"])
+def test_damaged_log(how, two_checkpoints, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(two_checkpoints, run)
+    if how == "gone":
+        os.remove(run / "log.h5")
+    else:
+        damage(run / "log.h5", how)
+    before = fingerprint(run)
+    result = headscope("resume", run, "train.steps=300", expect=74)
+    assert "log.h5" in result.stderr and f"headscope run {run}/config.toml --out" in result.stderr
+    assert fingerprint(run) == before
 
 
 def test_killed_before_the_first_checkpoint(two_checkpoints, tmp_path):

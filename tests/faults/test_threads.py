@@ -1,10 +1,13 @@
 """The same bits for any number of threads, with probes on or off, and for cloned heads for ever."""
 
+import os
+import subprocess
+
 import h5py
 import numpy as np
 import pytest
 
-from cli_tools import (assert_same_bits, assert_same_runs, headscope, newest_checkpoint, read_datasets, reproducible,
+from cli_tools import (assert_same_bits, assert_same_runs, command, headscope, newest_checkpoint, read_datasets, reproducible,
                        write_config, write_tokens)
 
 VOCAB, T = 17, 40
@@ -29,6 +32,28 @@ def folder(tmp_path_factory):
 def test_threads(threads, folder, tmp_path):
     headscope("run", folder / "c.toml", *OVERRIDES, *PROBES, "--threads", threads, "--out", tmp_path / "run")
     assert_same_runs(folder / "one", tmp_path / "run")
+
+
+# How memory is laid out and what it holds before it is written to: none of it may reach a result.
+LAYOUTS = {
+    "plain": ([], {}),
+    "fixed addresses": (["setarch", "-R"], {}),
+    "filled memory": ([], {"MALLOC_PERTURB_": "165"}),
+    "large environment": ([], {"PADDING": "x" * 100_003}),
+    "no large malloc": ([], {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4096:glibc.malloc.arena_max=1"}),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("threads", [1, 2, 4, 6, 7, 8])
+def test_memory_layout(threads, layout, folder, tmp_path):
+    prefix, variables = LAYOUTS[layout]
+    if prefix and subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip(f"{' '.join(prefix)} is not permitted here")
+    run = tmp_path / "run"
+    arguments = command(["run", folder / "c.toml", *OVERRIDES, *PROBES, "--threads", threads, "--out", run])
+    subprocess.run([*prefix, *arguments], env={**os.environ, **variables}, check=True, capture_output=True, timeout=300)
+    assert_same_runs(folder / "one", run)
 
 
 @pytest.mark.parametrize("kind", [["model.attention=linear"], ["model.attention=uniform"], ["model.position=alibi"],

@@ -1,0 +1,200 @@
+// Preloaded into headscope (LD_PRELOAD): a disk that fails on demand, and a record of all that is done to it.
+//
+// HEADSCOPE_IO_FOLDER: only calls on paths in this folder are seen, the folder itself included.
+// HEADSCOPE_IO_FAULT: "ENOSPC write 3" lets the third write fail with ENOSPC.
+//   Faults: ENOSPC (the disk stays full, later calls that need room fail too), EIO, EACCES, ENOLCK, EINTR, SHORT (half
+//   of the bytes are written), KILL (the process dies right before the call).
+//   Calls: open (for writing), write, fsync, close (of what was open for writing), rename, unlink, mkdir, flock.
+// HEADSCOPE_IO_TRACE: file that takes every call that succeeded: a line of fields with tabs between them, and after
+//   that of a write its bytes. Opens of folders are among them, for fsync.
+//
+// Relative paths and file offsets are not followed, and two threads must not write at once: headscope does neither.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+enum { files = 4096 };
+enum Use { unseen = 0, written, folder };
+static char use_of[files];  // by descriptor
+
+static const char* setting(const char* name) {
+    const char* value = getenv(name);
+    return value == NULL ? "" : value;
+}
+
+static int is_seen(const char* path) {
+    const char* folder_path = setting("HEADSCOPE_IO_FOLDER");
+    const size_t length = strlen(folder_path);
+    return length > 0 && strncmp(path, folder_path, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+static enum Use use(int file) { return file >= 0 && file < files ? (enum Use)use_of[file] : unseen; }
+
+// --- faults ---
+
+// What is to happen to this call: 0, an errno, or -1 for a short write.
+static int fault_of(const char* call) {
+    static int seen = 0, full = 0;
+    char fault[16], faulty_call[16];
+    int number;
+    if (sscanf(setting("HEADSCOPE_IO_FAULT"), "%15s %15s %d", fault, faulty_call, &number) != 3) return 0;
+    const int needs_room = strcmp(call, "open") == 0 || strcmp(call, "write") == 0 || strcmp(call, "mkdir") == 0;
+    if (full && needs_room) return ENOSPC;
+    if (strcmp(call, faulty_call) != 0 || ++seen != number) return 0;
+    if (strcmp(fault, "KILL") == 0) raise(SIGKILL);
+    if (strcmp(fault, "SHORT") == 0) return -1;
+    if (strcmp(fault, "EIO") == 0) return EIO;
+    if (strcmp(fault, "EACCES") == 0) return EACCES;
+    if (strcmp(fault, "ENOLCK") == 0) return ENOLCK;
+    if (strcmp(fault, "EINTR") == 0) return EINTR;
+    full = 1;
+    return ENOSPC;
+}
+
+static int fail(int error) {
+    errno = error;
+    return -1;
+}
+
+// --- record ---
+
+static void record_bytes(const void* bytes, size_t size) {
+    static int trace = -1;
+    if (trace < 0)
+        trace = (int)syscall(SYS_openat, AT_FDCWD, setting("HEADSCOPE_IO_TRACE"),
+                             O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (syscall(SYS_write, trace, bytes, size) != (long)size) abort();
+}
+
+__attribute__((format(printf, 1, 2))) static void record(const char* format, ...) {
+    if (*setting("HEADSCOPE_IO_TRACE") == '\0') return;
+    const int error = errno;
+    char line[8192];
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    record_bytes(line, (size_t)length);
+    errno = error;
+}
+
+// --- calls ---
+
+static int open_and_note(int base, const char* path, int flags, mode_t mode) {
+    const int writing = (flags & (O_ACCMODE | O_CREAT)) != 0, seen = is_seen(path);
+    if (seen && writing) {
+        const int error = fault_of("open");
+        if (error > 0) return fail(error);
+    }
+    const int file = (int)syscall(SYS_openat, base, path, flags, mode);
+    if (file < 0 || file >= files) return file;
+    use_of[file] = (char)(!seen ? unseen : writing ? written : (flags & O_DIRECTORY) != 0 ? folder : unseen);
+    if (use_of[file] == written) record("open\t%d\t%s\t%d\n", file, path, (flags & O_TRUNC) != 0);
+    if (use_of[file] == folder) record("folder\t%d\t%s\n", file, path);
+    return file;
+}
+
+#define MODE_ARGUMENT                               \
+    mode_t mode = 0;                                \
+    if ((flags & (O_CREAT | __O_TMPFILE)) != 0) {   \
+        va_list arguments;                          \
+        va_start(arguments, flags);                 \
+        mode = (mode_t)va_arg(arguments, unsigned); \
+        va_end(arguments);                          \
+    }
+
+int open(const char* path, int flags, ...) {
+    MODE_ARGUMENT
+    return open_and_note(AT_FDCWD, path, flags, mode);
+}
+
+int open64(const char* path, int flags, ...) {
+    MODE_ARGUMENT
+    return open_and_note(AT_FDCWD, path, flags, mode);
+}
+
+int openat(int base, const char* path, int flags, ...) {
+    MODE_ARGUMENT
+    return open_and_note(base, path, flags, mode);
+}
+
+int openat64(int base, const char* path, int flags, ...) {
+    MODE_ARGUMENT
+    return open_and_note(base, path, flags, mode);
+}
+
+ssize_t write(int file, const void* bytes, size_t size) {
+    if (use(file) != written) return syscall(SYS_write, file, bytes, size);
+    const int error = fault_of("write");
+    if (error > 0) return fail(error);
+    const ssize_t done = syscall(SYS_write, file, bytes, error < 0 ? (size + 1) / 2 : size);
+    if (done > 0 && *setting("HEADSCOPE_IO_TRACE") != '\0') {
+        record("write\t%d\t%zd\n", file, done);
+        record_bytes(bytes, (size_t)done);
+    }
+    return done;
+}
+
+int fsync(int file) {
+    if (use(file) != unseen) {
+        const int error = fault_of("fsync");
+        if (error > 0) return fail(error);
+        record("fsync\t%d\n", file);
+    }
+    return REAL(fsync)(file);
+}
+
+int flock(int file, int operation) {
+    const int error = use(file) == folder ? fault_of("flock") : 0;
+    return error > 0 ? fail(error) : REAL(flock)(file, operation);
+}
+
+int fdatasync(int file) { return fsync(file); }
+
+// Linux closes the file whatever it answers.
+int close(int file) {
+    const enum Use was = use(file);
+    if (was != unseen) {
+        use_of[file] = unseen;
+        record("close\t%d\n", file);
+    }
+    const int error = was == written ? fault_of("close") : 0;
+    const int status = REAL(close)(file);
+    return error > 0 ? fail(error) : status;
+}
+
+int rename(const char* from, const char* to) {
+    const int error = is_seen(to) ? fault_of("rename") : 0;
+    if (error > 0) return fail(error);
+    const int status = REAL(rename)(from, to);
+    if (status == 0 && is_seen(to)) record("rename\t%s\t%s\n", from, to);
+    return status;
+}
+
+int unlink(const char* path) {
+    const int error = is_seen(path) ? fault_of("unlink") : 0;
+    if (error > 0) return fail(error);
+    const int status = REAL(unlink)(path);
+    if (status == 0 && is_seen(path)) record("unlink\t%s\n", path);
+    return status;
+}
+
+int mkdir(const char* path, mode_t mode) {
+    const int error = is_seen(path) ? fault_of("mkdir") : 0;
+    if (error > 0) return fail(error);
+    const int status = REAL(mkdir)(path, mode);
+    if (status == 0 && is_seen(path)) record("mkdir\t%s\n", path);
+    return status;
+}

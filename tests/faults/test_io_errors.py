@@ -1,0 +1,107 @@
+"""Every call that writes to disk fails once, in every way: a clear message, nothing broken, nothing lost."""
+
+import collections
+import os
+import shutil
+
+import h5py
+import pytest
+
+from cli_tools import assert_same_runs, newest_checkpoint
+from disk import TINY, finish, make_config, needs_library, read_trace, side_by_side, temporary_files, tiny
+
+pytestmark = needs_library
+
+# Each fault and the calls that can meet with it.
+FAILING = {
+    "ENOSPC": ["open", "write", "fsync", "close", "rename", "mkdir"],
+    "EIO": ["open", "write", "fsync", "close", "rename", "unlink", "mkdir"],
+    "EACCES": ["open", "rename", "unlink", "mkdir"],
+}
+HARMLESS = {"EINTR": ["open", "write", "fsync", "close"], "SHORT": ["write"]}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return make_config(tmp_path_factory.mktemp("io"))
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    """An undisturbed run."""
+    run = config.parent / "whole" / "new" / "run"
+    result = tiny("run", config, *TINY, "--out", run, library=True, HEADSCOPE_IO_FOLDER=config.parent / "whole",
+                  HEADSCOPE_IO_TRACE=config.parent / "trace")
+    assert result.returncode == 0, result.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def counts(config, whole):
+    """How often the undisturbed run does each call."""
+    calls, written = collections.Counter(), set()
+    for name, *fields in read_trace(config.parent / "trace"):
+        if name == "open":
+            written.add(fields[0])
+        if name == "close" and fields[0] not in written:  # of a folder: its answer means nothing
+            continue
+        if name == "close":
+            written.remove(fields[0])
+        calls[name] += 1
+    assert all(calls[name] > 0 for names in FAILING.values() for name in names), calls
+    return calls
+
+
+def cases(faults, counts):
+    return [(fault, call, number + 1) for fault, calls in faults.items() for call in calls
+            for number in range(counts[call])]
+
+
+def disturbed(config, folder, case):
+    return tiny("run", config, *TINY, "--out", folder / "new" / "run", library=True, HEADSCOPE_IO_FOLDER=folder,
+                HEADSCOPE_IO_FAULT=" ".join(map(str, case)))
+
+
+def folder_of(tmp_path, case):
+    return tmp_path / "-".join(map(str, case))
+
+
+def test_every_call_fails(config, whole, counts, tmp_path):
+    def check(case):
+        folder = folder_of(tmp_path, case)
+        result = disturbed(config, folder, case)
+        context = f"{case}: exit {result.returncode}: {result.stderr}"
+        assert result.returncode == 74, context
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith(f"headscope: {folder}"), context
+        assert os.strerror(getattr(__import__("errno"), case[0])) in last, context
+        assert ("free some space" in last) == (case[0] == "ENOSPC"), context
+        assert not temporary_files(folder), context
+
+        run = folder / "new" / "run"
+        assert run.exists() == (run / "log.h5").exists(), context  # what cannot be resumed is not in the way
+        if (run / "log.h5").exists():
+            with h5py.File(run / "log.h5") as log:
+                assert "train/loss" in log, context
+        if list(run.glob("checkpoints/step-*")):
+            with h5py.File(newest_checkpoint(run)) as checkpoint:
+                assert "trainer" in checkpoint, context
+        try:
+            finish(run, whole, ["run", config, *TINY])
+        except AssertionError as error:
+            raise AssertionError(context) from error
+        shutil.rmtree(folder)
+
+    side_by_side(check, cases(FAILING, counts))
+
+
+def test_every_call_is_interrupted(config, whole, counts, tmp_path):
+    def check(case):
+        folder = folder_of(tmp_path, case)
+        result = disturbed(config, folder, case)
+        assert result.returncode == 0, f"{case}: {result.stderr}"
+        assert_same_runs(whole, folder / "new" / "run")
+        assert not temporary_files(folder), case
+        shutil.rmtree(folder)
+
+    side_by_side(check, cases(HARMLESS, counts))

@@ -1,0 +1,82 @@
+"""One process at a time trains in a run's folder; what died holds nothing up."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from cli_tools import assert_same_runs, headscope, start
+from disk import MODEL, TINY, make_config, needs_library, temporary_files, tiny
+
+OVERRIDES = [*MODEL, "train.steps=300", "checkpoint.every=20"]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return make_config(tmp_path_factory.mktemp("lock"))
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    run = config.parent / "whole"
+    headscope("run", config, *OVERRIDES, "--threads", 1, "--out", run)
+    return run
+
+
+def stopped_at_a_checkpoint(config, run):
+    """A run that holds still (SIGSTOP) somewhere behind its first checkpoint."""
+    for _ in range(20):
+        process = start("run", config, *OVERRIDES, "--threads", 1, "--out", run)
+        while process.poll() is None and not list(run.glob("checkpoints/step-*")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+        if process.poll() is None:
+            return process
+        shutil.rmtree(run)
+    pytest.fail("twenty runs ended before they could be stopped")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_process_at_a_time(config, whole, tmp_path):
+    run = tmp_path / "run"
+    owner = stopped_at_a_checkpoint(config, run)
+    try:
+        before = contents(run)
+        refused = headscope("resume", run, "train.steps=500", expect=2)
+        assert refused.stderr == f"headscope: {run} is in use by process {owner.pid}; wait for it, or stop it\n"
+        assert "exists already" in headscope("run", config, *OVERRIDES, "--out", run, expect=2).stderr
+        headscope("inspect", run)  # readers wait for nobody
+        assert contents(run) == before
+    finally:
+        owner.kill()
+        owner.wait()
+    headscope("resume", run)
+    assert_same_runs(whole, run)
+    assert not temporary_files(run)
+
+
+def test_of_many_that_resume_one_does(config, whole, tmp_path):
+    run = tmp_path / "run"
+    owner = stopped_at_a_checkpoint(config, run)
+    owner.kill()
+    owner.wait()
+    processes = [start("resume", run, "--threads", 1) for _ in range(4)]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    codes = sorted(process.returncode for process in processes)
+    assert codes[0] == 0 and set(codes) <= {0, 2}, errors  # one that came late finds the run finished
+    assert all("is in use by process" in error for error, process in zip(errors, processes) if process.returncode == 2)
+    assert_same_runs(whole, run)
+
+
+@needs_library
+def test_file_system_without_locks(config, tmp_path):
+    run = tmp_path / "run"
+    result = tiny("run", config, *TINY, "--out", run, library=True, HEADSCOPE_IO_FOLDER=tmp_path,
+                  HEADSCOPE_IO_FAULT="ENOLCK flock 1")
+    assert result.returncode == 0
+    assert f"{run} cannot be locked ({os.strerror(__import__('errno').ENOLCK)})" in result.stderr
