@@ -177,12 +177,12 @@ void bring_to(const PastRun& run, std::int64_t step, Trainer& trainer, const Pas
         trainer.restore(*checkpoint);
     }
     const std::int64_t start = trainer.steps_done();
+    if (hooks.on_message)
+        for (const std::string& warning : run.warnings) hooks.on_message(warning);
     if (start == step) return;
-    if (hooks.on_message) {
+    if (hooks.on_message)
         hooks.on_message(fmt::format("steps {} to {} are computed again{}", start, step,
                                      start > run.first_step ? ", from the checkpoint there" : ", from the start"));
-        for (const std::string& warning : run.warnings) hooks.on_message(warning);
-    }
     Speedometer speed;
     while (trainer.steps_done() < step) {
         if (hooks.stop != nullptr && hooks.stop->load()) throw Stopped("stopped by a signal; nothing is left behind");

@@ -108,10 +108,6 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
     ablate->add_flag("--json", arguments.ablate.json, "as JSON");
     ablate->callback([&] { action = [&] { cli::ablate(arguments.ablate, stop_on_signals()); }; });
 
-    for (CLI::App* verb : {run, resume, replay, fork, ablate})
-        verb->add_option("--threads", arguments.threads, "threads to use (default OMP_NUM_THREADS, or all cores)")
-            ->check(CLI::Range(1, 1024));
-
     CLI::App* check = app.add_subcommand("check", "check a config; print shapes, parameters, memory, FLOPs");
     check->add_option("config", arguments.check_config, "TOML file")->required();
     check->add_option("overrides", arguments.check_overrides, overrides_help);
@@ -131,6 +127,10 @@ void add_verbs(CLI::App& app, Arguments& arguments, Action& action) {
         ->required();
     trace->add_option("-o,--out", arguments.trace.out, "HDF5 file to write")->required();
     trace->callback([&] { action = [&] { cli::trace(arguments.trace, stop_on_signals()); }; });
+
+    for (CLI::App* verb : {run, resume, replay, fork, ablate, trace})
+        verb->add_option("--threads", arguments.threads, "threads to use (default OMP_NUM_THREADS, or all cores)")
+            ->check(CLI::Range(1, 1024));
 
     CLI::App* inspect = app.add_subcommand("inspect", "what is in a run's log: loss against floors, a row per head");
     inspect->add_option("run", arguments.inspect_run, "the run's folder")->required();

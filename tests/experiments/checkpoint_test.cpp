@@ -46,6 +46,7 @@ Checkpoint example(std::int64_t step) {
     checkpoint.model["blocks.0.attn.W_q.weight"] = Tensor::from({2, 3}, {1, -2.5, 3, 4, 5, 6});
     checkpoint.model["norm.weight"] = Tensor::from({3}, {0.1, 0.2, 0.3}, DType::f64);
     checkpoint.optimizer["norm.weight/exp_avg"] = Tensor::from({3}, {7, 8, 9}, DType::f64);
+    checkpoint.optimizer["norm.weight/cursor"] = Tensor::from({2}, {1, 1 << 30}, DType::i64);
     checkpoint.optimizer["norm.weight/step"] = Tensor::from({}, {static_cast<double>(step)}, DType::f64);
     return checkpoint;
 }
@@ -95,6 +96,13 @@ TEST_F(CheckpointFile, ComesBack) {
     EXPECT_EQ(loaded.best.last_step, 1900);
     expect_equal(saved.model, loaded.model);
     expect_equal(saved.optimizer, loaded.optimizer);
+}
+
+TEST_F(CheckpointFile, HoldsNoTruthValues) {
+    Checkpoint checkpoint = example(3);
+    checkpoint.model["mask"] = Tensor::zeros({2}, DType::boolean);
+    EXPECT_THROW(save_checkpoint(folder_, checkpoint, 2), Error);
+    EXPECT_FALSE(std::filesystem::exists(path(3)));
 }
 
 TEST_F(CheckpointFile, EqualContentsAreEqualBytes) {

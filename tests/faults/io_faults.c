@@ -3,7 +3,8 @@
 // HEADSCOPE_IO_FOLDER: only calls on paths in this folder are seen, the folder itself included.
 // HEADSCOPE_IO_FAULT: "ENOSPC write 3" lets the third write fail with ENOSPC.
 //   Faults: ENOSPC (the disk stays full, later calls that need room fail too), EIO, EACCES, ENOLCK, EINTR, SHORT (half
-//   of the bytes are written), KILL (the process dies right before the call).
+//   of the bytes are written), KILL (the process dies right before the call), ROT (one bit of
+//   what is written is another, and nobody says so).
 //   Calls: open (for writing), write, fsync, close (of what was open for writing), rename, unlink, mkdir, flock.
 // HEADSCOPE_IO_TRACE: file that takes every call that succeeded: a line of fields with tabs between them, and after
 //   that of a write its bytes. Opens of folders are among them, for fsync.
@@ -44,7 +45,7 @@ static enum Use use(int file) { return file >= 0 && file < files ? (enum Use)use
 
 // --- faults ---
 
-// What is to happen to this call: 0, an errno, or -1 for a short write.
+// What is to happen to this call: 0, an errno, -1 for a short write, or -2 for a wrong one.
 static int fault_of(const char* call) {
     static int seen = 0, full = 0;
     char fault[16], faulty_call[16];
@@ -55,6 +56,7 @@ static int fault_of(const char* call) {
     if (strcmp(call, faulty_call) != 0 || ++seen != number) return 0;
     if (strcmp(fault, "KILL") == 0) raise(SIGKILL);
     if (strcmp(fault, "SHORT") == 0) return -1;
+    if (strcmp(fault, "ROT") == 0) return -2;
     if (strcmp(fault, "EIO") == 0) return EIO;
     if (strcmp(fault, "EACCES") == 0) return EACCES;
     if (strcmp(fault, "ENOLCK") == 0) return ENOLCK;
@@ -135,11 +137,21 @@ int openat64(int base, const char* path, int flags, ...) {
     return open_and_note(base, path, flags, mode);
 }
 
+static ssize_t write_rotten(int file, const void* bytes, size_t size) {
+    char* rotten = malloc(size);
+    memcpy(rotten, bytes, size);
+    rotten[size / 2] ^= 1;
+    const ssize_t done = syscall(SYS_write, file, rotten, size);
+    free(rotten);
+    return done;
+}
+
 ssize_t write(int file, const void* bytes, size_t size) {
     if (use(file) != written) return syscall(SYS_write, file, bytes, size);
     const int error = fault_of("write");
     if (error > 0) return fail(error);
-    const ssize_t done = syscall(SYS_write, file, bytes, error < 0 ? (size + 1) / 2 : size);
+    const ssize_t done = error == -2 ? write_rotten(file, bytes, size)
+                                     : syscall(SYS_write, file, bytes, error == -1 ? (size + 1) / 2 : size);
     if (done > 0 && *setting("HEADSCOPE_IO_TRACE") != '\0') {
         record("write\t%d\t%zd\n", file, done);
         record_bytes(bytes, (size_t)done);

@@ -105,3 +105,37 @@ def test_every_call_is_interrupted(config, whole, counts, tmp_path):
         shutil.rmtree(folder)
 
     side_by_side(check, cases(HARMLESS, counts))
+
+
+def test_a_wrong_bit_reaches_the_disk(config, whole, counts, tmp_path):
+    """Nobody says so, but a checkpoint is read back before older ones go; what else is wrong is seen when it is used. The
+    right bits come out, or a refusal that names the file; never another run."""
+    named = []
+
+    def check(number):
+        folder = tmp_path / str(number)
+        run = folder / "new" / "run"
+        result = disturbed(config, folder, ("ROT", "write", number))
+        context = f"write {number}: exit {result.returncode}: {result.stderr}"
+        if result.returncode == 74 and "reads back other than it was written" in result.stderr:
+            named.append(number)
+        else:  # 74: the log that was published last cannot be shown
+            assert result.returncode == 0 or (result.returncode == 74 and "log.h5: damaged" in result.stderr), context
+        result = tiny("resume", run)
+        if result.returncode == 0:
+            assert_same_runs_where_whole(whole, run)
+        else:
+            assert result.returncode in (2, 74) and str(run) in result.stderr, result.stderr
+        shutil.rmtree(folder)
+
+    side_by_side(check, range(1, counts["write"] + 1))
+    assert len(named) >= len(list(whole.glob("checkpoints/*.h5")))
+
+
+def assert_same_runs_where_whole(whole, run):
+    """A log that was published wrong and not again since is refused by whoever opens it."""
+    result = tiny("inspect", run)
+    if result.returncode == 74:
+        assert "damaged" in result.stderr
+        return
+    assert_same_runs(whole, run)
