@@ -170,8 +170,8 @@ FileReport verify_log(const std::string& file, const std::string& path, const Ex
         check_log_config(report, log, expected);
         check_log_parameters(report, log, expected);
         if (!checkpoints.empty()) check_log_checkpoints(report, log, checkpoints);
-        report.note =
-            fmt::format("{}, {} rows of /train", log.text_attribute("/", "state"), log.info("/train/step").shape.at(0));
+        report.note = fmt::format("{}, rows of /train: {}", log.text_attribute("/", "state"),
+                                  log.info("/train/step").shape.at(0));
     });
     return report;
 }

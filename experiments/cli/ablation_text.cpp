@@ -57,6 +57,7 @@ std::string head_table(const AblationResult& result) {
         "to compare with a floor. other head: another one of the layer at zero.\n"
         "direction: a random vector as long as what the head adds, mean of {}.\n",
         result.draws);
+    if (result.layers * result.heads < 3) return text;  // too few heads for ranks
     text += "\nrank correlation of importance and change of loss\n ";
     for (const Ablation ablation : ablations) {
         const double value = result.spearman[static_cast<std::size_t>(ablation)];

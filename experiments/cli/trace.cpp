@@ -115,7 +115,8 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, std::vector<
         backward(loss, {.gradient = Tensor::full({}, share, loss.dtype())});
 
         const NoGrad no_grad;
-        for (const double each : cross_entropy_each(logits, targets).values<double>()) loss_sum += each;
+        const Tensor losses = cross_entropy_each(logits, targets);
+        for (const double each : losses.values<double>()) loss_sum += each;
         auto dataset = datasets.begin();
         (dataset++)->put(index, tokens.batches(), logits);
         for (const nn::AttentionRecord& record : records) {
@@ -140,6 +141,9 @@ void trace(const TraceArguments& arguments, const std::atomic<bool>& stop) {
     constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
     const TokenFile tokens = read_token_file(arguments.tokens, experiment.task->vocab_size(), any_length);
     const Checkpoint checkpoint = load(arguments, stop);
+    if (checkpoint.config_identity != config_identity(experiment.config))
+        throw UsageError(fmt::format("trace: the checkpoint of step {} in {} belongs to another config than {}",
+                                     checkpoint.step, paths.checkpoints, paths.config));
 
     nn::Transformer model(experiment.model);
     if (experiment.config.train.dtype == "float64") model.to(DType::f64);

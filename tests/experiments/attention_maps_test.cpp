@@ -59,7 +59,8 @@ TEST_F(Maps, AreOfTheFirstEvaluationSequencesAtTheirSteps) {
     EXPECT_EQ(log.info("/attention/tokens").shape, (hdf5::Dims{8, T}));
     std::vector<std::int64_t> expected;  // six of the first batch, two of the second
     for (const std::int64_t batch : {0, 1}) {
-        const auto inputs = experiment.task->eval_batch(batch, 6).inputs.values<std::int64_t>();
+        const Tensor tokens = experiment.task->eval_batch(batch, 6).inputs;
+        const auto inputs = tokens.values<std::int64_t>();
         expected.insert(expected.end(), inputs.begin(), inputs.end());
     }
     expected.resize(static_cast<std::size_t>(8 * T));
@@ -127,7 +128,8 @@ TEST_F(Maps, AreOfTheFirstTrainingBatchWithoutEvaluationDataAndFewerWhereThereAr
     const hdf5::File log = log_of(train_run("run", experiment));
     EXPECT_EQ(log.info("/attention/weights").shape, (hdf5::Dims{2, 6, layers, heads, T, T}));
     EXPECT_EQ(log.info("/attention/weights").type, hdf5::Type::f64);
-    const auto expected = experiment.task->train_batch(0, 6).inputs.values<std::int64_t>();
+    const Tensor inputs = experiment.task->train_batch(0, 6).inputs;
+    const auto expected = inputs.values<std::int64_t>();
     EXPECT_EQ(log.read<std::int64_t>("/attention/tokens"), std::vector<std::int64_t>(expected.begin(), expected.end()));
 }
 

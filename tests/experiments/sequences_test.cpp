@@ -71,7 +71,8 @@ TEST_P(Sequences, RepeatWithPeriodsOfTheirOwn) {
 TEST_P(Sequences, DependOnTheSeedAlone) {
     for (const auto make : {repeated_batch, random_periods_batch}) {
         const auto tokens = [&](std::int64_t seed, std::int64_t step) {
-            const auto values = make(context(seed, step)).inputs.values<std::int64_t>();
+            const Tensor inputs = make(context(seed, step)).inputs;
+            const auto values = inputs.values<std::int64_t>();
             return std::vector<std::int64_t>(values.begin(), values.end());
         };
         const auto first = tokens(4, 0);
