@@ -58,7 +58,7 @@ public:
         best_ = checkpoint->best;
         recorder_.emplace(experiment_, trainer_.model(), Log::reopen(paths_.log, checkpoint->step));
         for (const std::string& message : passed_over) recorder_->event(step(), "resume", message);
-        recorder_->event(step(), "resume", "from " + checkpoint_name(step()));
+        recorder_->event(step(), "resume", "from step " + std::to_string(step()));
         run();
         return true;
     }

@@ -64,7 +64,9 @@ TEST(FastExp, LanesOfAVectorHaveTheBitsOfTheScalar) {
     for (std::uint64_t i = 0; i < 20000; ++i) {
         float x[lanes];
         float y[lanes];
-        for (int l = 0; l < lanes; ++l) x[l] = static_cast<float>(220 * random.uniform(static_cast<std::uint64_t>(lanes) * i + static_cast<std::uint64_t>(l)) - 115);
+        for (int l = 0; l < lanes; ++l)
+            x[l] = static_cast<float>(
+                220 * random.uniform(static_cast<std::uint64_t>(lanes) * i + static_cast<std::uint64_t>(l)) - 115);
         if (i == 0) x[3] = -0.0F, x[4] = std::numeric_limits<float>::infinity(), x[5] = -x[4];
         Simd<float>::store(y, fast_exp(Simd<float>::load(x)));
         for (int l = 0; l < lanes; ++l) ASSERT_EQ(y[l], fast_exp(x[l])) << "x " << x[l];

@@ -91,19 +91,23 @@ def test_default_window_is_the_run(folder, tmp_path):
                      rows(tmp_path / f"run-replay-0-{STEPS}" / "log.h5", 0, STEPS))
 
 
+def plant_a_bit(run, step, dataset):
+    """Flips the last bit of the largest value, under a checksum that fits."""
+    def flip(file):
+        values = file[dataset][()]
+        values.reshape(-1).view(np.uint32)[np.argmax(np.abs(values))] ^= 1
+        file[dataset][...] = values
+
+    reseal(run / "checkpoints" / f"step-{step:08}.h5", flip)
+
+
 @pytest.mark.parametrize("what", ["model/blocks.0.attn.W_q.weight", "model/head.weight",
                                   "optimizer/embedding.weight/exp_avg_sq"])
 @pytest.mark.parametrize("window", [(10, 10), (11, 11), (13, 13), (12, 24), (14, 20)])
 def test_one_planted_bit_is_caught(what, window, folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
 
-    def flip(file):
-        values = file[what][()]
-        flat = values.reshape(-1).view(np.uint32)
-        flat[np.argmax(np.abs(values))] ^= 1
-        file[what][...] = values
-
-    reseal(tmp_path / "run" / "checkpoints" / "step-00000010.h5", flip)
+    plant_a_bit(tmp_path / "run", 10, what)
     result = headscope("replay", tmp_path / "run", "--from", window[0], "--to", window[1], *MORE, "--out",
                        tmp_path / "out", expect=None)
     if result.returncode == 0:  # nothing that the run logged of these steps depends on the bit
@@ -111,6 +115,16 @@ def test_one_planted_bit_is_caught(what, window, folder, tmp_path):
         return
     assert result.returncode == 1 and "step 1" in result.stderr, result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["model/norm.weight", "optimizer/embedding.weight/exp_avg_sq"])
+def test_checkpoints_inside_the_window_are_compared(what, folder, tmp_path):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    plant_a_bit(tmp_path / "run", 20, what)
+    message = headscope("replay", tmp_path / "run", "--from", 12, "--to", 22, "--out", tmp_path / "out", expect=1).stderr
+    assert "step-00000020.h5" in message and what.split("/")[1] in message, message
+    assert not (tmp_path / "out").exists()
+    headscope("replay", tmp_path / "run", "--from", 12, "--to", 19, "--out", tmp_path / "out")
 
 
 def test_untouched_reseal_changes_nothing(folder, tmp_path):
@@ -136,6 +150,28 @@ def test_other_data_are_caught(folder, tmp_path):
         assert "loss of step 0" in message and "have changed" in message
     finally:
         (folder / "train.h5").write_bytes(original)
+
+
+@pytest.mark.parametrize("dataset, step", [("heads/grad_norm/value", 6), ("heads/update_ratio/value", 8),
+                                           ("heads/attention_entropy/value", 5), ("heads/importance/value", 7),
+                                           ("eval/loss", 8), ("parameters/grad_norm", 4), ("train/tokens_seen", 4)])
+def test_one_bit_in_any_row_is_caught(dataset, step, folder, tmp_path):
+    """A row that says something else than the run did: no step that is trained again can tell, only the comparison."""
+    shutil.copytree(folder / "run", tmp_path / "run")
+    log = tmp_path / "run" / "log.h5"
+    data = log.read_bytes()
+    log.write_bytes(data[: data.rindex(b"\nheadscope log sha256")])
+    with h5py.File(log, "r+") as file:
+        row = list(file[dataset.rsplit("/", 1)[0]]["step"]).index(step)
+        values = file[dataset][row]
+        bits = np.atleast_1d(values).reshape(-1).view(np.uint8)
+        bits[0] ^= 1
+        file[dataset][row] = bits.view(np.asarray(values).dtype).reshape(np.shape(values))
+    message = headscope("replay", tmp_path / "run", "--from", step, "--to", step, "--out", tmp_path / "out",
+                        expect=1).stderr
+    assert f"/{dataset} at step {step}" in message, message
+    assert not (tmp_path / "out").exists()
+    headscope("replay", tmp_path / "run", "--from", step + 1, "--to", step + 3, "--out", tmp_path / "out")
 
 
 def test_another_cpu_is_said(folder, tmp_path):
