@@ -142,7 +142,10 @@ private:
 
     [[noreturn]] void stop() {
         recorder_->event(step(), "stopped", "by a signal");
-        if (step() > first_step_) save();
+        // At the run's last step its rows are still to be made, and a checkpoint of that step would say that all is
+        // done.
+        const bool last = step() == config_.train.steps || best_.exhausted(config_.eval.patience);
+        if (step() > first_step_ && !last) save();
         else recorder_->publish();
         throw Stopped("stopped at step " + std::to_string(step()) + "; `headscope resume " + paths_.folder +
                       "` goes on");

@@ -1,5 +1,6 @@
 // What the command line prints: progress, and a run's log in short.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pty.h>
 
 #include <algorithm>
@@ -81,10 +82,14 @@ TEST(Progress, TerminalIsLeftClean) {
         printer.update(Progress{2, 1000, 2.5, 100, 10});
         printer.update(Progress{3, 1000, 2.5, 100, 10});
     }
-    char buffer[4096];
-    const ssize_t count = read(screen, buffer, sizeof buffer);
-    ASSERT_GT(count, 0);
-    const std::string text(buffer, static_cast<std::size_t>(count));
+    std::string text;  // it comes in as many pieces as were written
+    pollfd waiting{screen, POLLIN, 0};
+    while (!text.ends_with("\r\x1b[K") && poll(&waiting, 1, 5000) > 0) {
+        char buffer[4096];
+        const ssize_t count = read(screen, buffer, sizeof buffer);
+        ASSERT_GT(count, 0);
+        text.append(buffer, static_cast<std::size_t>(count));
+    }
     EXPECT_TRUE(contains(text, "2/1000"));
     EXPECT_FALSE(contains(text, "1/1000"));
     EXPECT_FALSE(contains(text, "3/1000"));

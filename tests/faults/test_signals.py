@@ -91,3 +91,27 @@ def test_in_a_long_evaluation_or_probe(what, tmp_path):
     assert "step 3" in error, error
     headscope("resume", run, *short[-len(what):])
     assert_same_runs(whole, run)
+
+
+def test_in_the_evaluation_of_the_last_step(tmp_path):
+    """The rows of the last step are still to be made, so the run must not pass for finished."""
+    config = tmp_path / "c.toml"
+    config.write_text('name = "long"\n[task]\ntype = "lag_mixture"\nvocab_size = 7\nseq_len = 14\n')
+    overrides = [*MODEL, "train.steps=4", "train.batch_size=2", "eval.every=1000", "checkpoint.every=2"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    headscope("run", config, *overrides, "eval.batches=3", "--out", whole)
+    headscope("run", config, *overrides, "eval.batches=3", "train.steps=2", "schedule.type=constant", "--out", run)
+    for _ in range(10):
+        published = (run / "log.h5").stat().st_mtime_ns
+        process = start("resume", run, "train.steps=4", "eval.batches=100000", "--threads", 1)
+        while process.poll() is None and (run / "log.h5").stat().st_mtime_ns == published:
+            time.sleep(0.001)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == 75, error
+        if "step 4" in error:
+            break
+    assert "step 4" in error, error
+    headscope("resume", run, "eval.batches=3")
+    assert_same_runs(whole, run)
