@@ -172,8 +172,7 @@ void check_settings(const hdf5::File& file, const std::string& path, const std::
 }
 
 Rows read_rows(const std::string& path, const std::string& run_id, const AblationShape& shape) {
-    std::error_code error;
-    if (!std::filesystem::exists(path, error)) return {};
+    if (!path_exists(path)) return {};
     const hdf5::File file = open_sealed(path);
     check_settings(file, path, run_id, shape);
     const std::vector<std::int64_t> steps = file.read<std::int64_t>("/step");

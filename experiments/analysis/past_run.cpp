@@ -11,6 +11,7 @@
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 namespace {
@@ -94,7 +95,7 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
     PastRun run{
         .paths = RunPaths(folder), .experiment = {}, .run_id = {}, .warnings = {}, .train_rows = {}, .eval_losses = {}};
     if (!fs::is_directory(folder)) throw UsageError("there is no run folder " + folder);
-    const bool has_log = fs::exists(run.paths.log), has_config = fs::exists(run.paths.config);
+    const bool has_log = path_exists(run.paths.log), has_config = path_exists(run.paths.config);
     if (!has_log && !has_config)
         throw UsageError(folder + " holds no config.toml and no log.h5; name the folder of a run");
     if (!has_log) throw UsageError(folder + " has no log.h5 (yet): nothing of the run is known");
@@ -151,7 +152,7 @@ void check_checkpoint(const PastRun& run, const Trainer& trainer) {
     const std::string path = run.paths.checkpoints + "/" + checkpoint_name(trainer.steps_done());
     Checkpoint then;
     try {
-        if (!fs::exists(path)) return;
+        if (!path_exists(path)) return;
         then = load_checkpoint(path);
     } catch (const IoError&) {
         return;

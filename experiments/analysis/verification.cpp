@@ -45,6 +45,10 @@ void collect(FileReport& report, const std::string& path, Check&& check) {
     }
 }
 
+void require_file(const std::string& path) {
+    if (!path_exists(path)) throw IoError("is missing");
+}
+
 bool all_finite(const Tensor& tensor) {
     if (tensor.dtype() == DType::i64) return true;
     return dispatch_float(tensor.dtype(), "verify", [&](auto zero) {
@@ -54,11 +58,8 @@ bool all_finite(const Tensor& tensor) {
 
 FileReport verify_config(const std::string& file, const std::string& path, Expected& expected) {
     FileReport report{file, "config", {}};
-    if (!fs::exists(path)) {
-        report.problems = {"is missing"};
-        return report;
-    }
     collect(report, path, [&] {
+        require_file(path);
         expected.config = load_config(path);
         expected.identity = config_identity(*expected.config);
     });
@@ -138,7 +139,7 @@ void check_log_checkpoints(FileReport& report, const hdf5::File& log, const std:
     const std::string lineage = lineage_of(log);
     if (lineage == "replay") return;  // a log alone
     const std::vector<std::int64_t> steps = list_checkpoints(folder);
-    if (lineage == "fork" && !fs::exists(folder + "/" + start_checkpoint_name))
+    if (lineage == "fork" && !path_exists(folder + "/" + start_checkpoint_name))
         report.problems.push_back(fmt::format("begins with checkpoints/{}, which is missing", start_checkpoint_name));
     const bool finished = log.text_attribute("/", "state") == "finished";
     const std::vector<std::int64_t> rows = log.read<std::int64_t>("/train/step");
@@ -156,11 +157,8 @@ void check_log_checkpoints(FileReport& report, const hdf5::File& log, const std:
 FileReport verify_log(const std::string& file, const std::string& path, const Expected& expected,
                       const std::string& checkpoints) {
     FileReport report{file, "log", {}};
-    if (!fs::exists(path)) {
-        report.problems = {"is missing"};
-        return report;
-    }
     collect(report, path, [&] {
+        require_file(path);
         const hdf5::File log = open_log(path);
         if (!is_sealed(read_file(path)))
             report.problems.push_back(
@@ -201,7 +199,10 @@ FileReport verify_hdf5(const std::string& file, const std::string& path, const s
 
 /// By what the file says of itself.
 FileReport verify_any(const std::string& file, const std::string& path, const Expected& expected) {
-    const std::string bytes = read_file(path);
+    std::string bytes;
+    FileReport unread{file, "unknown", {}};
+    collect(unread, path, [&] { bytes = read_file(path); });
+    if (!unread.good()) return unread;
     constexpr std::string_view checkpoint_start = "headscope checkpoint\n", hdf5_start = "\x89HDF\r\n\x1a\n";
     if (bytes.starts_with(checkpoint_start)) return verify_checkpoint(file, path, expected);
     if (is_sealed(bytes) || bytes.starts_with(hdf5_start)) {
@@ -222,15 +223,22 @@ bool is_replay(const std::string& path) {
 
 bool is_temporary(const std::string& name) { return name.starts_with(".") && name.find(".tmp-") != std::string::npos; }
 
-/// All files below a folder, relative to it, sorted.
-std::set<std::string> files_below(const std::string& folder) {
-    std::set<std::string> files;
-    std::error_code ignored;  // a running run takes its temporary files away meanwhile
-    for (fs::recursive_directory_iterator entry(folder, ignored), end; entry != end; entry.increment(ignored)) {
-        if (ignored) break;
-        if (!entry->is_directory(ignored)) files.insert(fs::relative(entry->path(), folder, ignored).string());
-    }
-    return files;
+/// Adds all files below folder/below, by their paths in `folder`; a folder that cannot be listed becomes a report. What
+/// a running run takes away meanwhile is not there.
+void find_files(const std::string& folder, const std::string& below, std::set<std::string>& files,
+                std::vector<FileReport>& reports) {
+    FileReport report{below.empty() ? "." : below, "folder", {}};
+    collect(report, folder + "/" + below, [&] {
+        for (const std::string& name : list_folder(folder + "/" + below)) {
+            const std::string file = below.empty() ? name : below + "/" + name;
+            std::error_code error;
+            const fs::file_type type = fs::symlink_status(folder + "/" + file, error).type();
+            if (type == fs::file_type::none) fail_io(folder + "/" + file, "cannot be looked at", error.value());
+            if (type == fs::file_type::directory) find_files(folder, file, files, reports);
+            else if (type != fs::file_type::not_found) files.insert(file);
+        }
+    });
+    if (!report.good()) reports.push_back(report);
 }
 
 }  // namespace
@@ -238,14 +246,16 @@ std::set<std::string> files_below(const std::string& folder) {
 std::vector<FileReport> verify_run(const std::string& folder) {
     const RunPaths paths(folder);
     if (!fs::is_directory(folder)) throw UsageError("verify: there is no folder " + folder);
-    if (!fs::exists(paths.config) && !fs::exists(paths.log) && !fs::exists(paths.checkpoints))
+    if (!path_exists(paths.config) && !path_exists(paths.log) && !path_exists(paths.checkpoints))
         throw UsageError("verify: " + folder + " holds no run: no config.toml, no log.h5, no checkpoints");
     Expected expected;
     std::vector<FileReport> reports;
-    if (fs::exists(paths.config) || !is_replay(paths.log))
+    if (path_exists(paths.config) || !is_replay(paths.log))
         reports.push_back(verify_config("config.toml", paths.config, expected));
     reports.push_back(verify_log("log.h5", paths.log, expected, paths.checkpoints));
-    for (const std::string& file : files_below(folder)) {
+    std::set<std::string> files;
+    find_files(folder, "", files, reports);
+    for (const std::string& file : files) {
         const std::string path = folder + "/" + file;
         const fs::path relative(file);
         if (is_temporary(relative.filename().string())) {
@@ -256,13 +266,13 @@ std::vector<FileReport> verify_run(const std::string& folder) {
         if (relative.extension() != ".h5" || file == "log.h5") continue;
         FileReport report = relative.parent_path() == "checkpoints" ? verify_checkpoint(file, path, expected)
                                                                     : verify_any(file, path, expected);
-        if (report.good() || fs::exists(path)) reports.push_back(std::move(report));  // else deleted by a running run
+        if (report.good() || path_exists(path)) reports.push_back(std::move(report));  // else deleted by a running run
     }
     return reports;
 }
 
 FileReport verify_file(const std::string& path) {
-    if (!fs::exists(path)) throw UsageError("verify: there is no " + path);
+    if (!path_exists(path)) throw UsageError("verify: there is no " + path);
     Expected none;
     if (fs::path(path).extension() == ".toml") return verify_config(path, path, none);
     return verify_any(path, path, none);

@@ -8,8 +8,8 @@ namespace headscope {
 
 /// What was found about one file.
 struct FileReport {
-    std::string file;                   ///< below the run's folder; of a single file its path
-    std::string kind;                   ///< config, log, checkpoint, trace, ..., HDF5 file
+    std::string file;  ///< below the run's folder; of a single file its path
+    std::string kind;  ///< config, log, checkpoint, trace, ..., HDF5 file; folder: one that cannot be read
     std::vector<std::string> problems;  ///< a sentence each; empty when the file is as it was written
     std::string note = {};              ///< what else is worth knowing; may be empty
 

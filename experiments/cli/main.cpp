@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <new>
@@ -194,6 +195,9 @@ int main(int argc, char** argv) {
         return exit_numeric;
     } catch (const IoError& error) {
         print_error(error.what());
+        return exit_io;
+    } catch (const std::filesystem::filesystem_error& error) {
+        print_error(error.path1().string() + ": cannot be looked at: " + error.code().message());
         return exit_io;
     } catch (const Error& error) {  // UsageError, and what the engine refuses
         print_error(error.what());

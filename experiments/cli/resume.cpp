@@ -36,7 +36,7 @@ void require_log(const RunPaths& paths) {
     try {
         open_log(paths.log);
     } catch (const IoError& error) {
-        const bool fork = std::filesystem::exists(paths.checkpoints + "/" + start_checkpoint_name);
+        const bool fork = path_exists(paths.checkpoints + "/" + start_checkpoint_name);
         throw IoError(
             fmt::format("{}; a run cannot go on without its log; {} trains it again, to the same bits", error.what(),
                         fork ? "making the fork again" : "`headscope run " + paths.config + " --out FOLDER`"));
@@ -47,7 +47,7 @@ void require_log(const RunPaths& paths) {
 
 void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
     const RunPaths paths(arguments.run);
-    if (!std::filesystem::exists(paths.config))
+    if (!path_exists(paths.config))
         throw UsageError("resume: " + arguments.run +
                          " holds no config.toml; name the folder of a run, or remove this one and run again");
     check_resume_overrides(arguments.overrides);

@@ -24,9 +24,9 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
     create_run_folder(folder);
     ProgressPrinter printer(stderr);
     const TrainingHooks hooks = report_to(printer, stop);
-    const RunLock lock(folder, hooks.on_message);
     std::optional<Profile> profile;
     try {
+        const RunLock lock(folder, hooks.on_message);
         const std::string text = config.resolved();
         write_file_atomically(RunPaths(folder).config, std::as_bytes(std::span(text)));
         if (arguments.profile) profile.emplace();
@@ -35,7 +35,8 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
     } catch (...) {
         // A run that failed before its first log has nothing to resume and nothing to show.
         std::error_code ignored;
-        if (!std::filesystem::exists(RunPaths(folder).log, ignored)) std::filesystem::remove_all(folder, ignored);
+        const auto log = std::filesystem::status(RunPaths(folder).log, ignored);
+        if (log.type() == std::filesystem::file_type::not_found) std::filesystem::remove_all(folder, ignored);
         throw;
     }
     if (!profile) {

@@ -34,7 +34,7 @@ void read_newest_ablation(const hdf5::File& file, RunSummary& summary) {
 
 void read_ablation(const hdf5::File& log, RunSummary& summary) {
     const std::string path = RunPaths(summary.run).folder + "/ablation.h5";
-    if (!std::filesystem::exists(path)) return;
+    if (!path_exists(path)) return;
     try {
         const hdf5::File file = open_sealed(path);
         if (root_text(file, "run_id") == root_text(log, "run_id")) read_newest_ablation(file, summary);

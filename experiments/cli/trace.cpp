@@ -27,7 +27,7 @@ Checkpoint load(const TraceArguments& arguments, const std::atomic<bool>& stop) 
     const std::string folder = RunPaths(arguments.run).checkpoints;
     if (arguments.step >= 0) {
         const std::string path = folder + "/" + checkpoint_name(arguments.step);
-        if (fs::exists(path)) return load_checkpoint(path);  // needs no log
+        if (path_exists(path)) return load_checkpoint(path);  // needs no log
         ProgressPrinter printer(stderr);
         return state_at(open_past_run(arguments.run), arguments.step, past_run_hooks(printer, stop));
     }
@@ -133,7 +133,7 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, std::vector<
 
 void trace(const TraceArguments& arguments, const std::atomic<bool>& stop) {
     const RunPaths paths(arguments.run);
-    if (!fs::exists(paths.config))
+    if (!path_exists(paths.config))
         throw UsageError("trace: " + arguments.run + " holds no config.toml; name the folder of a run");
     if (fs::exists(fs::symlink_status(arguments.out)))
         throw UsageError("trace: " + arguments.out + " exists already; give another name with -o");

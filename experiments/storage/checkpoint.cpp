@@ -211,9 +211,7 @@ Checkpoint load_checkpoint(const std::string& path) {
 std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
     constexpr std::string_view prefix = "step-";
     std::vector<std::int64_t> steps;
-    std::error_code missing;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
-        const std::string name = entry.path().filename().string();
+    for (const std::string& name : list_folder(folder)) {
         std::int64_t step = -1;
         if (!name.starts_with(prefix)) continue;
         std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
@@ -225,8 +223,7 @@ std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
 
 std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over) {
     std::vector<std::string> names;
-    std::error_code missing;
-    if (fs::exists(folder + "/" + start_checkpoint_name, missing)) names.push_back(start_checkpoint_name);
+    if (path_exists(folder + "/" + start_checkpoint_name)) names.push_back(start_checkpoint_name);
     for (const std::int64_t step : list_checkpoints(folder)) names.push_back(checkpoint_name(step));
     std::reverse(names.begin(), names.end());
     for (const std::string& name : names) {

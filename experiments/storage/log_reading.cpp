@@ -16,8 +16,7 @@ namespace headscope {
 hdf5::File open_run_log(const std::string& run, const std::string& verb) {
     const RunPaths paths(run);
     if (!std::filesystem::is_directory(run)) throw UsageError(verb + ": there is no run folder " + run);
-    if (!std::filesystem::exists(paths.log))
-        throw UsageError(verb + ": " + run + " has no log.h5 (yet); name the folder of a run");
+    if (!path_exists(paths.log)) throw UsageError(verb + ": " + run + " has no log.h5 (yet); name the folder of a run");
     return open_log(paths.log);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <filesystem>
@@ -34,10 +35,6 @@ const char* mend(int error) {
         case EISDIR: return "; a folder is in the way";
         default: return "";
     }
-}
-
-[[noreturn]] void fail(const std::string& path, const char* what, int error) {
-    throw IoError(fmt::format("{}: {}: {}{}", path, what, std::generic_category().message(error), mend(error)));
 }
 
 int open_file(const std::string& path, int flags) {
@@ -92,9 +89,9 @@ int sync(int file) {
 // A rename lasts through a power cut only when its folder is on disk as well. Some file systems cannot sync a folder.
 void sync_folder(const std::string& folder) {
     const Descriptor file(open_file(folder, O_RDONLY | O_DIRECTORY));
-    if (file < 0) fail(folder, "cannot be opened", errno);
+    if (file < 0) fail_io(folder, "cannot be opened", errno);
     const int error = sync(file);
-    if (error != 0 && error != EINVAL) fail(folder, "cannot be synced to disk", error);
+    if (error != 0 && error != EINVAL) fail_io(folder, "cannot be synced to disk", error);
 }
 
 std::string folder_of(const fs::path& path) {
@@ -103,42 +100,63 @@ std::string folder_of(const fs::path& path) {
 
 }  // namespace
 
+void fail_io(const std::string& path, const char* what, int error) {
+    throw IoError(fmt::format("{}: {}: {}{}", path, what, std::generic_category().message(error), mend(error)));
+}
+
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
     const std::string folder = folder_of(path);
     Temporary temporary{fmt::format("{}/.{}.tmp-{}", folder, fs::path(path).filename().string(), ::getpid())};
     Descriptor file(open_file(temporary.path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-    if (file < 0) fail(path, "cannot be written", errno);
-    if (const int error = write_all(file, bytes)) fail(path, "cannot be written", error);
-    if (const int error = sync(file)) fail(path, "cannot be synced to disk", error);
-    if (file.close() != 0 && errno != EINTR) fail(path, "cannot be written", errno);
-    if (::rename(temporary.path.c_str(), path.c_str()) != 0) fail(path, "cannot be replaced", errno);
+    if (file < 0) fail_io(path, "cannot be written", errno);
+    if (const int error = write_all(file, bytes)) fail_io(path, "cannot be written", error);
+    if (const int error = sync(file)) fail_io(path, "cannot be synced to disk", error);
+    if (file.close() != 0 && errno != EINTR) fail_io(path, "cannot be written", errno);
+    if (::rename(temporary.path.c_str(), path.c_str()) != 0) fail_io(path, "cannot be replaced", errno);
     temporary.renamed = true;
     sync_folder(folder);
 }
 
 void remove_temporary_files(const std::string& folder) {
-    std::error_code ignored;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
-        const std::string name = entry.path().filename().string();
+    for (const std::string& name : list_folder(folder)) {
         const std::size_t mark = name.rfind(".tmp-");
         if (name[0] != '.' || mark == std::string::npos) continue;
         const std::string process = name.substr(mark + 5);
         if (process.empty() || process.find_first_not_of("0123456789") != std::string::npos) continue;
-        if (::unlink(entry.path().c_str()) != 0) fail(entry.path().string(), "cannot be removed", errno);
+        const std::string path = folder + "/" + name;
+        if (::unlink(path.c_str()) != 0) fail_io(path, "cannot be removed", errno);
     }
+}
+
+bool path_exists(const std::string& path) {
+    std::error_code error;
+    const fs::file_status status = fs::status(path, error);
+    if (status.type() == fs::file_type::none) fail_io(path, "cannot be looked at", error.value());
+    return status.type() != fs::file_type::not_found;
+}
+
+std::vector<std::string> list_folder(const std::string& path) {
+    std::vector<std::string> names;
+    std::error_code error;
+    fs::directory_iterator entry(path, error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error))
+        names.push_back(entry->path().filename().string());
+    if (error && error != std::errc::no_such_file_or_directory) fail_io(path, "cannot be listed", error.value());
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
 std::string read_file(const std::string& path) {
     const Descriptor file(open_file(path, O_RDONLY));
-    if (file < 0) fail(path, "cannot be opened", errno);
+    if (file < 0) fail_io(path, "cannot be opened", errno);
     struct stat status {};
-    if (::fstat(file, &status) != 0) fail(path, "cannot be read", errno);
+    if (::fstat(file, &status) != 0) fail_io(path, "cannot be read", errno);
     std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
     std::size_t size = 0;
     for (;;) {  // to the end of the file rather than to st_size, which is 0 for a pipe
         if (size == bytes.size()) bytes.resize(size + (1 << 16));
         const ssize_t got = ::read(file, bytes.data() + size, bytes.size() - size);
-        if (got < 0 && errno != EINTR) fail(path, "cannot be read", errno);
+        if (got < 0 && errno != EINTR) fail_io(path, "cannot be read", errno);
         if (got == 0) break;
         if (got > 0) size += static_cast<std::size_t>(got);
     }
@@ -152,8 +170,8 @@ void make_folders(const std::string& path) {
     const std::string parent = folder_of(path);
     if (parent != path) make_folders(parent);
     if (::mkdir(path.c_str(), 0777) != 0) {
-        if (errno != EEXIST) fail(path, "cannot be made", errno);
-        if (!fs::is_directory(path, error)) fail(path, "cannot be made", ENOTDIR);
+        if (errno != EEXIST) fail_io(path, "cannot be made", errno);
+        if (!fs::is_directory(path, error)) fail_io(path, "cannot be made", ENOTDIR);
         return;  // another process was quicker
     }
     sync_folder(parent);
@@ -164,7 +182,7 @@ void create_run_folder(const std::string& path) {
     const std::string parent = folder_of(folder);
     make_folders(parent);
     if (::mkdir(folder.c_str(), 0777) != 0) {
-        if (errno != EEXIST) fail(folder, "cannot be made", errno);
+        if (errno != EEXIST) fail_io(folder, "cannot be made", errno);
         throw UsageError(
             fmt::format("{}: exists already, and a run is never overwritten; go on with it by `headscope "
                         "resume {}`, or choose another folder with --out",

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "experiments/errors.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 
@@ -38,7 +39,7 @@ std::string reason(int error) { return std::generic_category().message(error); }
 
 RunLock::RunLock(const std::string& folder, const std::function<void(const std::string&)>& on_message)
     : file_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (file_ < 0) throw IoError(fmt::format("{}: cannot be opened: {}", folder, reason(errno)));
+    if (file_ < 0) fail_io(folder, "cannot be opened", errno);
     if (::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
     if (errno == EWOULDBLOCK) {
         const std::string owner = owner_of(file_);

@@ -32,8 +32,8 @@ def tiny(*arguments, library=False, **environment):
     """Runs the binary, on one thread; with `library` on the disk that the HEADSCOPE_IO_... variables describe."""
     if library:
         environment["LD_PRELOAD"] = str(LIBRARY)
-    variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
-    return subprocess.run(command([*arguments, "--threads", 1]), env=variables, capture_output=True, text=True,
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in environment.items()}}
+    return subprocess.run(command(arguments), env=variables, capture_output=True, text=True,
                           timeout=120)
 
 

@@ -5,12 +5,14 @@
 //   Faults: ENOSPC (the disk stays full, later calls that need room fail too), EIO, EACCES, ENOLCK, EINTR, SHORT (half
 //   of the bytes are written), KILL (the process dies right before the call), ROT (one bit of
 //   what is written is another, and nobody says so).
-//   Calls: open (for writing), write, fsync, close (of what was open for writing), rename, unlink, mkdir, flock.
-// HEADSCOPE_IO_TRACE: file that takes every call that succeeded: a line of fields with tabs between them, and after
-//   that of a write its bytes. Opens of folders are among them, for fsync.
+//   Calls that change the disk: open (for writing), write, fsync, close (of what was open for writing), rename, unlink,
+//   mkdir, flock. Calls that look at it: look (open for reading, also of a folder), read, stat, list (readdir).
+// HEADSCOPE_IO_TRACE: file that takes every call that changed the disk: a line of fields with tabs between them, and
+//   after that of a write its bytes. Opens of folders are among them, for fsync; and the fault, when it happens.
 //
 // Relative paths and file offsets are not followed, and two threads must not write at once: headscope does neither.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,7 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 enum { files = 4096 };
-enum Use { unseen = 0, written, folder };
+enum Use { unseen = 0, written, looked_at, folder };
 static char use_of[files];  // by descriptor
 
 static const char* setting(const char* name) {
@@ -42,28 +44,6 @@ static int is_seen(const char* path) {
 }
 
 static enum Use use(int file) { return file >= 0 && file < files ? (enum Use)use_of[file] : unseen; }
-
-// --- faults ---
-
-// What is to happen to this call: 0, an errno, -1 for a short write, or -2 for a wrong one.
-static int fault_of(const char* call) {
-    static int seen = 0, full = 0;
-    char fault[16], faulty_call[16];
-    int number;
-    if (sscanf(setting("HEADSCOPE_IO_FAULT"), "%15s %15s %d", fault, faulty_call, &number) != 3) return 0;
-    const int needs_room = strcmp(call, "open") == 0 || strcmp(call, "write") == 0 || strcmp(call, "mkdir") == 0;
-    if (full && needs_room) return ENOSPC;
-    if (strcmp(call, faulty_call) != 0 || ++seen != number) return 0;
-    if (strcmp(fault, "KILL") == 0) raise(SIGKILL);
-    if (strcmp(fault, "SHORT") == 0) return -1;
-    if (strcmp(fault, "ROT") == 0) return -2;
-    if (strcmp(fault, "EIO") == 0) return EIO;
-    if (strcmp(fault, "EACCES") == 0) return EACCES;
-    if (strcmp(fault, "ENOLCK") == 0) return ENOLCK;
-    if (strcmp(fault, "EINTR") == 0) return EINTR;
-    full = 1;
-    return ENOSPC;
-}
 
 static int fail(int error) {
     errno = error;
@@ -92,17 +72,40 @@ __attribute__((format(printf, 1, 2))) static void record(const char* format, ...
     errno = error;
 }
 
+// --- faults ---
+
+// What is to happen to this call: 0, an errno, -1 for a short write, or -2 for a wrong one.
+static int fault_of(const char* call) {
+    static int seen = 0, full = 0;
+    char fault[16], faulty_call[16];
+    int number;
+    if (sscanf(setting("HEADSCOPE_IO_FAULT"), "%15s %15s %d", fault, faulty_call, &number) != 3) return 0;
+    const int needs_room = strcmp(call, "open") == 0 || strcmp(call, "write") == 0 || strcmp(call, "mkdir") == 0;
+    if (full && needs_room) return ENOSPC;
+    if (strcmp(call, faulty_call) != 0 || ++seen != number) return 0;
+    record("fault\t%s\n", call);
+    if (strcmp(fault, "KILL") == 0) raise(SIGKILL);
+    if (strcmp(fault, "SHORT") == 0) return -1;
+    if (strcmp(fault, "ROT") == 0) return -2;
+    if (strcmp(fault, "EIO") == 0) return EIO;
+    if (strcmp(fault, "EACCES") == 0) return EACCES;
+    if (strcmp(fault, "ENOLCK") == 0) return ENOLCK;
+    if (strcmp(fault, "EINTR") == 0) return EINTR;
+    full = 1;
+    return ENOSPC;
+}
+
 // --- calls ---
 
 static int open_and_note(int base, const char* path, int flags, mode_t mode) {
     const int writing = (flags & (O_ACCMODE | O_CREAT)) != 0, seen = is_seen(path);
-    if (seen && writing) {
-        const int error = fault_of("open");
+    if (seen) {
+        const int error = fault_of(writing ? "open" : "look");
         if (error > 0) return fail(error);
     }
     const int file = (int)syscall(SYS_openat, base, path, flags, mode);
     if (file < 0 || file >= files) return file;
-    use_of[file] = (char)(!seen ? unseen : writing ? written : (flags & O_DIRECTORY) != 0 ? folder : unseen);
+    use_of[file] = (char)(!seen ? unseen : writing ? written : (flags & O_DIRECTORY) != 0 ? folder : looked_at);
     if (use_of[file] == written) record("open\t%d\t%s\t%d\n", file, path, (flags & O_TRUNC) != 0);
     if (use_of[file] == folder) record("folder\t%d\t%s\n", file, path);
     return file;
@@ -159,8 +162,42 @@ ssize_t write(int file, const void* bytes, size_t size) {
     return done;
 }
 
+ssize_t read(int file, void* bytes, size_t size) {
+    const int error = use(file) == looked_at ? fault_of("read") : 0;
+    return error > 0 ? fail(error) : syscall(SYS_read, file, bytes, error == -1 ? (size + 1) / 2 : size);
+}
+
+ssize_t pread(int file, void* bytes, size_t size, off_t offset) {
+    const int error = use(file) == looked_at ? fault_of("read") : 0;
+    return error > 0 ? fail(error) : syscall(SYS_pread64, file, bytes, error == -1 ? (size + 1) / 2 : size, offset);
+}
+
+int stat(const char* path, struct stat* status) {
+    const int error = is_seen(path) ? fault_of("stat") : 0;
+    return error > 0 ? fail(error) : REAL(stat)(path, status);
+}
+
+int lstat(const char* path, struct stat* status) {
+    const int error = is_seen(path) ? fault_of("stat") : 0;
+    return error > 0 ? fail(error) : REAL(lstat)(path, status);
+}
+
+struct dirent* readdir(DIR* list) {
+    const int error = use(dirfd(list)) == folder ? fault_of("list") : 0;
+    if (error <= 0) return REAL(readdir)(list);
+    errno = error;
+    return NULL;
+}
+
+int closedir(DIR* list) {
+    const int file = dirfd(list);
+    if (use(file) != unseen) record("close\t%d\n", file);
+    if (file >= 0 && file < files) use_of[file] = unseen;
+    return REAL(closedir)(list);
+}
+
 int fsync(int file) {
-    if (use(file) != unseen) {
+    if (use(file) == written || use(file) == folder) {
         const int error = fault_of("fsync");
         if (error > 0) return fail(error);
         record("fsync\t%d\n", file);
@@ -178,10 +215,8 @@ int fdatasync(int file) { return fsync(file); }
 // Linux closes the file whatever it answers.
 int close(int file) {
     const enum Use was = use(file);
-    if (was != unseen) {
-        use_of[file] = unseen;
-        record("close\t%d\n", file);
-    }
+    if (was != unseen) use_of[file] = unseen;
+    if (was == written || was == folder) record("close\t%d\n", file);
     const int error = was == written ? fault_of("close") : 0;
     const int status = REAL(close)(file);
     return error > 0 ? fail(error) : status;
