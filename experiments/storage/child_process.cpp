@@ -1,7 +1,6 @@
 #include "experiments/storage/child_process.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -11,9 +10,9 @@
 #include <cerrno>
 #include <csignal>
 #include <string_view>
-#include <system_error>
 
 #include "experiments/errors.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope {
 
@@ -61,39 +60,35 @@ void send(int pipe, Answer answer, std::string_view bytes) {
     _exit(0);  // no destructors: they belong to the parent
 }
 
-std::string receive(int pipe) {
-    std::string bytes;
+/// All that comes through the pipe; 0 or errno.
+int receive(int pipe, std::string& bytes) {
     std::array<char, 1 << 16> part;
     for (;;) {
         const ssize_t got = ::read(pipe, part.data(), part.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return bytes;
-        bytes.append(part.data(), static_cast<std::size_t>(got));
+        if (got == 0) return 0;
+        if (got < 0 && errno != EINTR) return errno;
+        if (got > 0) bytes.append(part.data(), static_cast<std::size_t>(got));
     }
 }
 
 }  // namespace
 
 std::string read_in_child(const std::string& path, const std::function<std::string()>& read) {
-    const auto fail = [&](const char* what) {
-        throw IoError(fmt::format("{}: {}: {}", path, what, std::generic_category().message(errno)));
-    };
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail("no pipe to read it through");
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_io(path, "no pipe to read it through", errno);
     const rlim_t seconds = most_seconds(path);
     const pid_t child = ::fork();
-    if (child < 0) {
-        ::close(ends[0]);
-        ::close(ends[1]);
-        fail("no process to read it in");
-    }
     if (child == 0) be_child(ends[1], seconds, read);
+    const int fork_error = errno;
     ::close(ends[1]);
-    std::string answer = receive(ends[0]);
+    std::string answer;
+    const int read_error = child < 0 ? 0 : receive(ends[0], answer);
     ::close(ends[0]);
+    if (child < 0) fail_io(path, "no process to read it in", fork_error);
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
+    if (read_error != 0) fail_io(path, "cannot be received from the process that reads it", read_error);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || answer.empty())
         throw IoError(path + ": damaged: the HDF5 library fails while it reads it; make the file anew");
     const char kind = answer.front();

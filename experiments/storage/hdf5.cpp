@@ -71,12 +71,6 @@ File::File(std::int64_t id, std::string name) : id_(id), name_(std::move(name)) 
 
 File::File(File&& other) noexcept : id_(std::exchange(other.id_, -1)), name_(std::move(other.name_)) {}
 
-File& File::operator=(File&& other) noexcept {
-    std::swap(id_, other.id_);
-    std::swap(name_, other.name_);
-    return *this;
-}
-
 File::~File() {
     if (id_ >= 0) H5Fclose(id_);
 }

@@ -50,7 +50,6 @@ public:
     /// A file on disk, read only.
     static File open(const std::string& path);
     File(File&& other) noexcept;
-    File& operator=(File&& other) noexcept;
     ~File();
 
     /// The bytes of the file as they would be on disk were it closed now, without the user block.

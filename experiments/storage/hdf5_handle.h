@@ -31,10 +31,10 @@ private:
 /// The type in memory, which is also the type in the file.
 Handle native_type(Type type);
 
-/// "/heads/overlap" of "/heads/overlap/value", "/" of "/train".
+/// "/heads/overlap" of "/heads/overlap/value", "/" of "/train". Paths begin at the root.
 inline std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
-    return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+    return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 }  // namespace headscope::hdf5

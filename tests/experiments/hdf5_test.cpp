@@ -36,6 +36,7 @@ TEST(Hdf5, ValuesComeBack) {
     file.write<std::int64_t>("/a/integers", {3}, integers, Layout::compressed);
     file.write<double>("/scalar", {}, std::vector<double>{0.1});
     file.write<double>("/nothing", {0, 4}, {});
+    file.write<double>("/nothing_compressed", {0, 4}, {}, Layout::compressed);
     file.write_text("/text", "Grüße");
     file.write_texts("/texts", {"", "道", "b"}, Layout::compressed);
 
@@ -48,9 +49,11 @@ TEST(Hdf5, ValuesComeBack) {
     EXPECT_EQ(copy.read<double>("/scalar"), std::vector<double>{0.1});
     EXPECT_TRUE(copy.info("/scalar").shape.empty());
     EXPECT_TRUE(copy.read<double>("/nothing").empty());
+    EXPECT_TRUE(copy.read<double>("/nothing_compressed").empty());
     EXPECT_EQ(copy.read_text("/text"), "Grüße");
     EXPECT_EQ(copy.read_texts("/texts"), (std::vector<std::string>{"", "道", "b"}));
-    EXPECT_EQ(copy.children("/"), (std::vector<std::string>{"a", "nothing", "scalar", "text", "texts"}));
+    EXPECT_EQ(copy.children("/"),
+              (std::vector<std::string>{"a", "nothing", "nothing_compressed", "scalar", "text", "texts"}));
     EXPECT_TRUE(copy.has_group("/a/b"));
     EXPECT_FALSE(copy.has_group("/a/b/floats"));
     EXPECT_FALSE(copy.has_dataset("/a/c/d"));
@@ -77,7 +80,7 @@ TEST(Hdf5, RowsAreAppendedAndCut) {
     file.create_growing("/grow/kind", Type::text, {});
     std::vector<float> expected;
     std::vector<std::string> kinds;
-    for (std::size_t rows : {1U, 700U, 2U, 1500U}) {
+    for (std::size_t rows : {1U, 700U, 0U, 2U, 1500U}) {
         std::vector<float> values(rows * 6);
         for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(expected.size() + i);
         file.append_rows<float>("/grow/value", values);
@@ -122,6 +125,10 @@ TEST(Hdf5, ErrorsNameFilePathAndReason) {
                   file.write<double>("/value", {2}, std::vector<double>{1, 2});
               }).find("already exists"),
               std::string::npos);
+    std::vector<double> one(1);
+    EXPECT_NE(message_of([&] { file.read_into("/value", std::span(one)); }).find("has "), std::string::npos);
+    file.write_texts("/texts", {"a", "b"});
+    EXPECT_NE(message_of([&] { file.read_text("/texts"); }).find("is not a single string but 2"), std::string::npos);
     EXPECT_THROW(file.write<double>("/short", {3}, std::vector<double>{1, 2}), IoError);
     std::vector<std::byte> image = file.image();
     image.resize(image.size() / 2);
@@ -162,6 +169,49 @@ TEST(Hdf5, ShapesThatTheFileCannotHoldAreRefused) {
         EXPECT_THROW(hostile.read<float>(name), IoError) << name;
     }
     EXPECT_THROW(hostile.children("/"), IoError);
+}
+
+TEST(Hdf5, MoreBytesThanTheFileHasAreRefused) {
+    const TemporaryFolder folder;
+    const std::string path = folder.path("hostile.h5");
+    const std::vector<float> values(997);
+    const hsize_t sizes[] = {values.size()};
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t space = H5Screate_simple(1, sizes, nullptr);
+    const hid_t dataset = H5Dcreate2(file, "values", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
+    H5Dclose(dataset);
+    H5Sclose(space);
+    H5Fclose(file);
+
+    std::string bytes = read_file(path);
+    const std::uint64_t stored = values.size() * sizeof(float), claimed = std::uint64_t{1} << 40;
+    const std::size_t at = bytes.find(std::string(reinterpret_cast<const char*>(&stored), sizeof stored));
+    ASSERT_NE(at, std::string::npos);
+    bytes.replace(at, sizeof claimed, reinterpret_cast<const char*>(&claimed), sizeof claimed);
+    EXPECT_THROW(File::open_image(std::as_bytes(std::span(bytes)), "hostile").read<float>("/values"), IoError);
+}
+
+// Room for strings that was made and never filled.
+TEST(Hdf5, StringsThatWereNeverWrittenAreEmpty) {
+    const TemporaryFolder folder;
+    const std::string path = folder.path("texts.h5");
+    const hsize_t sizes[] = {2};
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t space = H5Screate_simple(1, sizes, nullptr), scalar = H5Screate(H5S_SCALAR);
+    const hid_t text = H5Tcopy(H5T_C_S1), at_once = H5Pcreate(H5P_DATASET_CREATE);
+    H5Tset_size(text, H5T_VARIABLE);
+    H5Pset_alloc_time(at_once, H5D_ALLOC_TIME_EARLY);
+    H5Dclose(H5Dcreate2(file, "texts", text, space, H5P_DEFAULT, at_once, H5P_DEFAULT));
+    H5Aclose(H5Acreate2(file, "text", text, scalar, H5P_DEFAULT, H5P_DEFAULT));
+    for (const hid_t handle : {space, scalar}) H5Sclose(handle);
+    H5Tclose(text);
+    H5Pclose(at_once);
+    H5Fclose(file);
+
+    const File made = File::open(path);
+    EXPECT_EQ(made.read_texts("/texts"), (std::vector<std::string>{"", ""}));
+    EXPECT_EQ(made.text_attribute("/", "text"), "");
 }
 
 TEST(Hdf5, ScalesAreAttachedAndLabelled) {

@@ -1,6 +1,7 @@
 #include "experiments/storage/log.h"
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
 
 #include <chrono>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
+#include "experiments/storage/log_tables.h"
 #include "experiments/storage/run_folder.h"
 #include "tests/experiments/temporary_folder.h"
 
@@ -251,6 +253,23 @@ TEST_F(LogFile, WrongRowsAreRefused) {
     EXPECT_EQ(hdf5::File::open(path("log")).info("/train/loss").shape, hdf5::Dims{0});
 }
 
+// Rows wait in memory, but not a million values.
+TEST_F(LogFile, LargeRowsGoIntoTheFileAtOnce) {
+    hdf5::File file = hdf5::File::create_in_memory();
+    LogTables tables(file, "log");
+    const std::size_t size = (1 << 19) + 1;
+    tables.declare("/maps", {{.name = "weights",
+                              .units = "1",
+                              .long_name = "a row",
+                              .type = hdf5::Type::f32,
+                              .row_shape = {static_cast<std::int64_t>(size)}}});
+    tables.append("/maps", 0, std::vector<double>(size, 0.5));
+    EXPECT_EQ(file.info("/maps/weights").shape.at(0), 0);
+    tables.append("/maps", 10, std::vector<double>(size, 0.25));
+    EXPECT_EQ(file.info("/maps/weights").shape.at(0), 2);
+    EXPECT_EQ(file.read<float>("/maps/weights").back(), 0.25F);
+}
+
 TEST_F(LogFile, DamagedLogsAreRefused) {
     {
         Log log(path("log"));
@@ -307,6 +326,26 @@ TEST_F(LogFile, DamagedLogsWithoutASealDoNoHarm) {
         } catch (const IoError& error) {
             EXPECT_TRUE(std::string(error.what()).starts_with(path("damaged"))) << error.what();
         }
+    }
+}
+
+// As another tool may leave a log that it rewrote: without a seal, with a newer superblock or smaller offsets.
+TEST_F(LogFile, OtherFormsOfHdf5AreRead) {
+    for (const bool newer : {true, false}) {
+        const hid_t creation = H5Pcreate(H5P_FILE_CREATE), access = H5Pcreate(H5P_FILE_ACCESS);
+        if (newer) H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+        else H5Pset_sizes(creation, 4, 4);
+        const hid_t file = H5Fcreate(path("other").c_str(), H5F_ACC_TRUNC, creation, access);
+        const hid_t scalar = H5Screate(H5S_SCALAR);
+        const hid_t dataset = H5Dcreate2(file, "x", H5T_IEEE_F32LE, scalar, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        const float value = 1.5F;
+        H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value);
+        H5Dclose(dataset);
+        H5Sclose(scalar);
+        H5Fclose(file);
+        H5Pclose(creation);
+        H5Pclose(access);
+        EXPECT_EQ(open_sealed(path("other")).read<float>("/x"), std::vector<float>{1.5F});
     }
 }
 

@@ -131,12 +131,29 @@ TEST(Sha256, KnownDigests) {
     EXPECT_EQ(sha256(bytes_of("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST_F(RunFolder, WhatIsThereIsSeen) {
+    write_file_atomically(folder_ + "/b", bytes_of("x"));
+    write_file_atomically(folder_ + "/.a", bytes_of("x"));
+    fs::create_symlink("nowhere", folder_ + "/c");
+    EXPECT_EQ(list_folder(folder_), (std::vector<std::string>{".a", "b", "c"}));
+    EXPECT_TRUE(list_folder(folder_ + "/missing").empty());
+    EXPECT_THROW(list_folder(folder_ + "/b"), IoError);
+    EXPECT_TRUE(path_exists(folder_));
+    EXPECT_TRUE(path_exists(folder_ + "/b"));
+    EXPECT_FALSE(path_exists(folder_ + "/missing/x"));
+    EXPECT_FALSE(path_exists(folder_ + "/b/x"));
+    EXPECT_FALSE(path_exists(folder_ + "/c"));
+    EXPECT_THROW(path_exists(folder_ + "/" + std::string(300, 'x')), IoError);  // too long a name to be looked up
+}
+
 TEST(RunPaths, Names) {
     const RunPaths paths("runs/a");
     EXPECT_EQ(paths.folder, "runs/a");
     EXPECT_EQ(paths.log, "runs/a/log.h5");
     EXPECT_EQ(paths.config, "runs/a/config.toml");
     EXPECT_EQ(paths.checkpoints, "runs/a/checkpoints");
+    EXPECT_EQ(without_slash("runs/a//"), "runs/a");
+    EXPECT_EQ(without_slash("/"), "/");
 }
 
 }  // namespace

@@ -2,11 +2,12 @@
 //
 // HEADSCOPE_IO_FOLDER: only calls on paths in this folder are seen, the folder itself included.
 // HEADSCOPE_IO_FAULT: "ENOSPC write 3" lets the third write fail with ENOSPC.
-//   Faults: ENOSPC (the disk stays full, later calls that need room fail too), EIO, EACCES, ENOLCK, EINTR, SHORT (half
-//   of the bytes are written), KILL (the process dies right before the call), ROT (one bit of
+//   Faults: ENOSPC (the disk stays full, later calls that need room fail too), any other name of an errno in the table
+//   below, SHORT (half of the bytes go through), KILL (the process dies right before the call), ROT (one bit of
 //   what is written is another, and nobody says so).
 //   Calls that change the disk: open (for writing), write, fsync, close (of what was open for writing), rename, unlink,
-//   mkdir, flock. Calls that look at it: look (open for reading, also of a folder), read, stat, list (readdir).
+//   mkdir, flock. Calls that look at it: look (open for reading, also of a folder), read, stat, list (readdir). Calls of
+//   a process that reads for another: pipe, fork, wait, send (write to a pipe); read from one is a read.
 // HEADSCOPE_IO_TRACE: file that takes every call that changed the disk: a line of fields with tabs between them, and
 //   after that of a write its bytes. Opens of folders are among them, for fsync; and the fault, when it happens.
 //
@@ -24,12 +25,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 enum { files = 4096 };
-enum Use { unseen = 0, written, looked_at, folder };
+enum Use { unseen = 0, written, looked_at, folder, piped };
 static char use_of[files];  // by descriptor
 
 static const char* setting(const char* name) {
@@ -74,6 +76,13 @@ __attribute__((format(printf, 1, 2))) static void record(const char* format, ...
 
 // --- faults ---
 
+static const struct {
+    const char* name;
+    int number;
+} errors[] = {{"EACCES", EACCES}, {"EAGAIN", EAGAIN}, {"EDQUOT", EDQUOT}, {"EINTR", EINTR},   {"EINVAL", EINVAL},
+              {"EIO", EIO},       {"EMFILE", EMFILE}, {"ENOENT", ENOENT}, {"ENOLCK", ENOLCK}, {"EPERM", EPERM},
+              {"EROFS", EROFS}};
+
 // What is to happen to this call: 0, an errno, -1 for a short write, or -2 for a wrong one.
 static int fault_of(const char* call) {
     static int seen = 0, full = 0;
@@ -87,11 +96,10 @@ static int fault_of(const char* call) {
     if (strcmp(fault, "KILL") == 0) raise(SIGKILL);
     if (strcmp(fault, "SHORT") == 0) return -1;
     if (strcmp(fault, "ROT") == 0) return -2;
-    if (strcmp(fault, "EIO") == 0) return EIO;
-    if (strcmp(fault, "EACCES") == 0) return EACCES;
-    if (strcmp(fault, "ENOLCK") == 0) return ENOLCK;
-    if (strcmp(fault, "EINTR") == 0) return EINTR;
-    full = 1;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; ++i)
+        if (strcmp(fault, errors[i].name) == 0) return errors[i].number;
+    full = strcmp(fault, "ENOSPC") == 0;
+    if (!full) abort();
     return ENOSPC;
 }
 
@@ -150,6 +158,10 @@ static ssize_t write_rotten(int file, const void* bytes, size_t size) {
 }
 
 ssize_t write(int file, const void* bytes, size_t size) {
+    if (use(file) == piped) {
+        const int error = fault_of("send");
+        return error > 0 ? fail(error) : syscall(SYS_write, file, bytes, error == -1 ? (size + 1) / 2 : size);
+    }
     if (use(file) != written) return syscall(SYS_write, file, bytes, size);
     const int error = fault_of("write");
     if (error > 0) return fail(error);
@@ -180,6 +192,32 @@ int stat(const char* path, struct stat* status) {
 int lstat(const char* path, struct stat* status) {
     const int error = is_seen(path) ? fault_of("stat") : 0;
     return error > 0 ? fail(error) : REAL(lstat)(path, status);
+}
+
+int fstat(int file, struct stat* status) {
+    const int error = use(file) == looked_at ? fault_of("stat") : 0;
+    return error > 0 ? fail(error) : REAL(fstat)(file, status);
+}
+
+int pipe2(int ends[2], int flags) {
+    const int error = fault_of("pipe");
+    if (error > 0) return fail(error);
+    const int status = REAL(pipe2)(ends, flags);
+    if (status == 0 && ends[0] < files && ends[1] < files) {
+        use_of[ends[0]] = looked_at;
+        use_of[ends[1]] = piped;
+    }
+    return status;
+}
+
+pid_t fork(void) {
+    const int error = fault_of("fork");
+    return error > 0 ? fail(error) : REAL(fork)();
+}
+
+pid_t waitpid(pid_t child, int* status, int options) {
+    const int error = fault_of("wait");
+    return error > 0 ? fail(error) : REAL(waitpid)(child, status, options);
 }
 
 struct dirent* readdir(DIR* list) {

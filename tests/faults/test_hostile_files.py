@@ -13,7 +13,7 @@ from test_verify import seal_checkpoint, seal_log
 
 VOCAB, T = 7, 6
 SMALL = ["model.d_model=8", "model.num_heads=2", "model.d_ff=8", "model.num_layers=1", "train.steps=4",
-         "log.every=1", "log.probes.grad_norm=1", "log.probes.overlap=2"]
+         "log.every=1", "log.probes.grad_norm=1", "log.probes.overlap=2", "log.probes.role=2"]
 MOST_MEMORY = 512 << 20
 
 
@@ -276,6 +276,30 @@ def test_attributes_of_a_checkpoint(name, value, folder):
     seal_checkpoint(checkpoint)
     if not (name == "elapsed" and value is np.nan) and not (name == "config_sha256" and value == "text"):
         refuse(folder, "trace", "run", "--step", 4, "--tokens", "train.h5", "-o", "out.h5", names="step-00000004.h5")
+    refuse(folder, "verify", "run", names="verify", codes=(1,))
+
+
+def test_a_role_that_there_is_not(folder):
+    log = folder / "run" / "log.h5"
+    for code in (99, -1, np.nan):
+        with h5py.File(log, "r+") as file:
+            file["heads/role/value"][...] = code
+        seal_log(log)
+        refuse(folder, "inspect", "run", names="/heads/role/value")
+
+
+@pytest.mark.parametrize("name", ["time", "kind", "message"])
+def test_events_of_different_lengths(name, folder):
+    log = folder / "run" / "log.h5"
+    with h5py.File(log, "r+") as file:
+        file["events/step"].resize(3, axis=0)
+        for other in ("time", "kind", "message"):
+            file[f"events/{other}"].resize(3 if other != name else 2, axis=0)
+    seal_log(log)
+    before = log.read_bytes()
+    refused = headscope("resume", "run", "train.steps=6", cwd=folder, expect=74).stderr
+    assert "/events" in refused and "log.h5" in refused
+    assert log.read_bytes() == before
     refuse(folder, "verify", "run", names="verify", codes=(1,))
 
 

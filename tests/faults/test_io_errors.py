@@ -17,8 +17,12 @@ FAILING = {
     "ENOSPC": ["open", "write", "fsync", "close", "rename", "mkdir"],
     "EIO": ["open", "write", "fsync", "close", "rename", "unlink", "mkdir"],
     "EACCES": ["open", "rename", "unlink", "mkdir"],
+    "EDQUOT": ["write"],
+    "EPERM": ["unlink", "rename"],
+    "EROFS": ["open", "mkdir"],
 }
-HARMLESS = {"EINTR": ["open", "write", "fsync", "close"], "SHORT": ["write"]}
+# ENOENT: somebody else took the old checkpoint away.
+HARMLESS = {"EINTR": ["open", "write", "fsync", "close"], "SHORT": ["write"], "ENOENT": ["unlink"]}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def test_every_call_fails(config, whole, counts, tmp_path):
         last = result.stderr.splitlines()[-1]
         assert last.startswith(f"headscope: {folder}"), context
         assert os.strerror(getattr(__import__("errno"), case[0])) in last, context
-        assert ("free some space" in last) == (case[0] == "ENOSPC"), context
+        assert ("free some space" in last) == (case[0] in ("ENOSPC", "EDQUOT")), context
         assert not temporary_files(folder), context
 
         run = folder / "new" / "run"
@@ -105,6 +109,24 @@ def test_every_call_is_interrupted(config, whole, counts, tmp_path):
         shutil.rmtree(folder)
 
     side_by_side(check, cases(HARMLESS, counts))
+
+
+def test_a_disk_that_cannot_sync_folders(config, whole, tmp_path):
+    """Some file systems answer EINVAL; of a file that is an error."""
+    folders, kinds = set(), []
+    for name, *fields in read_trace(config.parent / "trace"):
+        if name in ("open", "folder"):
+            (folders.add if name == "folder" else folders.discard)(fields[0])
+        if name == "fsync":
+            kinds.append(fields[0] in folders)
+    assert any(kinds) and not all(kinds)
+
+    def check(number):
+        case = ("EINVAL", "fsync", number)
+        result = disturbed(config, folder_of(tmp_path, case), case)
+        assert result.returncode == (0 if kinds[number - 1] else 74), f"{case}: {result.stderr}"
+
+    side_by_side(check, range(1, len(kinds) + 1))
 
 
 def test_a_wrong_bit_reaches_the_disk(config, whole, counts, tmp_path):

@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 
-from cli_tools import assert_same_runs, headscope, start
+from cli_tools import assert_same_runs, command, headscope, start
 from disk import MODEL, TINY, make_config, needs_library, temporary_files, tiny
 
 OVERRIDES = [*MODEL, "train.steps=300", "checkpoint.every=20"]
@@ -58,6 +59,22 @@ def test_one_process_at_a_time(config, whole, tmp_path):
     headscope("resume", run)
     assert_same_runs(whole, run)
     assert not temporary_files(run)
+
+
+def test_an_owner_that_cannot_be_seen(config, tmp_path):
+    """From a container, for instance, the owner has no process number."""
+    contained = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*contained, "true"], capture_output=True).returncode != 0:
+        pytest.skip("only root may make a container")
+    run = tmp_path / "run"
+    owner = stopped_at_a_checkpoint(config, run)
+    try:
+        refused = subprocess.run([*contained, *command(["resume", run])], capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert refused.stderr == f"headscope: {run} is in use by another process; wait for it, or stop it\n"
+    finally:
+        owner.kill()
+        owner.wait()
 
 
 def test_of_many_that_resume_one_does(config, whole, tmp_path):

@@ -188,6 +188,28 @@ def test_truncated(file, share, run):
     assert list(wrong_files(run)) == [file]
 
 
+@pytest.mark.parametrize("name", ["train/loss", "heads/grad_norm/value", "heads/overlap/value"])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i8"])
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_dataset_of_another_type(name, dtype, grows, run):
+    with h5py.File(run / "log.h5", "r+") as log:
+        values = log[name][()]
+        del log[name]
+        log.create_dataset(name, data=np.nan_to_num(values).astype(dtype), chunks=True,
+                           maxshape=(None if grows else len(values), *values.shape[1:]))
+    seal_log(run / "log.h5")
+    fine = grows and (dtype == "<f8" or dtype == "<f4" and "heads" in name)
+    assert list(wrong_files(run)) == ([] if fine else ["log.h5"])
+    assert fine or f"/{name} is " in wrong_files(run)["log.h5"]
+
+
+def test_runs_without_metrics_and_failed_ones(folder, tmp_path):
+    headscope("run", folder / "c.toml", "train.steps=3", "--out", tmp_path / "run")
+    assert wrong_files(tmp_path / "run") == {}
+    headscope("run", folder / "c.toml", "optimizer.lr=1e30", "model.norm=none", "--out", tmp_path / "nan", expect=70)
+    assert wrong_files(tmp_path / "nan") == {}
+
+
 def test_a_config_that_is_none(run):
     (run / "config.toml").write_text("name = [")
     wrong = wrong_files(run)
