@@ -182,6 +182,7 @@ int run_command_line(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file over its size limit is then an error of write(), with a message
+    std::signal(SIGCHLD, SIG_DFL);  // who started us may have ignored it, and we wait for our children
     try {
         return run_command_line(argc, argv);
     } catch (const Stopped& error) {

@@ -52,15 +52,13 @@ void Log::State::declare_events() {
                                {"message", "1", "what happened, in words", hdf5::Type::text}});
 }
 
-// Events of the steps that are done again will happen again. That the run was forked or resumed will not.
+// Declared, so that all have a row per step. Events of the steps that are done again will happen again. That the run
+// was forked or resumed will not.
 void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
     const std::vector<std::int64_t> steps = file.read<std::int64_t>("/events/step"),
                                     times = file.read<std::int64_t>("/events/time");
     const std::vector<std::string> kinds = file.read_texts("/events/kind"),
                                    messages = file.read_texts("/events/message");
-    if (times.size() != steps.size() || kinds.size() != steps.size() || messages.size() != steps.size()) {
-        throw IoError(path + ": the datasets of /events differ in length; the log is damaged");
-    }
     for (const char* name : {"step", "time", "kind", "message"}) {
         file.truncate_rows(std::string("/events/") + name, 0);
     }

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <sstream>
 #include <system_error>
 
 #include "experiments/errors.h"
@@ -21,14 +22,14 @@ namespace {
 /// "process 1234"; "another process" when the kernel does not tell: it is on another machine or in another container.
 std::string owner_of(int folder) {
     struct stat status {};
+    if (::fstat(folder, &status) != 0) return "another process";
+    const std::string wanted =
+        fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
     std::ifstream locks("/proc/locks");  // "7: FLOCK  ADVISORY  WRITE 1234 fe:00:11043022 0 EOF"
-    if (::fstat(folder, &status) == 0) {
-        const std::string wanted =
-            fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
-        std::string number, kind, enforcement, access, process, file, rest;
-        while (locks >> number >> kind >> enforcement >> access >> process >> file && std::getline(locks, rest)) {
-            if (kind == "FLOCK" && file == wanted && process != "0") return "process " + process;
-        }
+    for (std::string line; std::getline(locks, line);) {
+        std::string number, kind, enforcement, access, process, file;
+        std::istringstream(line) >> number >> kind >> enforcement >> access >> process >> file;
+        if (kind == "FLOCK" && file == wanted) return "process " + process;
     }
     return "another process";
 }

@@ -98,6 +98,8 @@ TEST(Hdf5, RowsAreAppendedAndCut) {
     EXPECT_THROW(copy.truncate_rows("/grow/value", 702), IoError);
     EXPECT_THROW(copy.append_rows<float>("/grow/value", std::vector<float>(5)), IoError);
     EXPECT_THROW(copy.append_rows<double>("/grow/value", std::vector<double>(6)), IoError);
+    copy.write<float>("/fixed", {1, 2}, std::vector<float>{1, 2});
+    EXPECT_THROW(copy.append_rows<float>("/fixed", std::vector<float>{3, 4}), IoError);
 }
 
 TEST(Hdf5, EqualContentsAreEqualBytes) {

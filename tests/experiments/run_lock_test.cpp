@@ -31,6 +31,10 @@ TEST(RunLock, IsOneProcessesUntilItsEnd) {
               folder + " is in use by process " + std::to_string(::getpid()) + "; wait for it, or stop it");
     const TemporaryFolder another;
     EXPECT_EQ(refusal(another.path()), "taken");
+    const RunLock beside(another.path(), nullptr);
+    const std::string other = another.path() + " is in use by process " + std::to_string(::getpid());
+    EXPECT_TRUE(refusal(another.path()).starts_with(other));
+    EXPECT_FALSE(refusal(folder).starts_with(other));
     lock.reset();
     EXPECT_EQ(refusal(folder), "taken");
     EXPECT_TRUE(std::filesystem::is_empty(folder));

@@ -195,7 +195,7 @@ int lstat(const char* path, struct stat* status) {
 }
 
 int fstat(int file, struct stat* status) {
-    const int error = use(file) == looked_at ? fault_of("stat") : 0;
+    const int error = use(file) == looked_at || use(file) == folder ? fault_of("stat") : 0;
     return error > 0 ? fail(error) : REAL(fstat)(file, status);
 }
 

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import signal
 
 import h5py
 import numpy as np
@@ -217,6 +218,11 @@ def test_tokens_of_a_strange_company(folder):
         file.attrs["schema_name"] = np.nan
         file["inputs"].attrs["units"] = np.array([np.nan, np.inf])
     headscope("trace", "run", "--tokens", "train.h5", "-o", "out.h5", cwd=folder, preexec_fn=at_most(MOST_MEMORY))
+
+
+def test_tokens_below_a_program_that_ignores_its_children(folder):
+    ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731
+    headscope("trace", "run", "--tokens", "train.h5", "-o", "out.h5", cwd=folder, preexec_fn=ignore)
 
 
 # --- checkpoints and logs, under checksums that fit ---

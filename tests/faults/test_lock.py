@@ -1,6 +1,7 @@
 """One process at a time trains in a run's folder; what died holds nothing up."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,22 @@ def test_one_process_at_a_time(config, whole, tmp_path):
     headscope("resume", run)
     assert_same_runs(whole, run)
     assert not temporary_files(run)
+
+
+@needs_library
+def test_a_folder_that_cannot_be_looked_up(config, tmp_path):
+    run = tmp_path / "run"
+    owner = stopped_at_a_checkpoint(config, run)
+    answers = []
+    try:
+        for number in range(1, 10):
+            refused = tiny("resume", run, library=True, HEADSCOPE_IO_FOLDER=run, HEADSCOPE_IO_FAULT=f"EIO stat {number}")
+            assert refused.returncode in (2, 74), refused.stderr
+            answers.append(re.sub(r"\d+", "N", refused.stderr.split("is in use by ")[-1]))
+    finally:
+        owner.kill()
+        owner.wait()
+    assert {"another process; wait for it, or stop it\n", "process N; wait for it, or stop it\n"} <= set(answers), answers
 
 
 def test_an_owner_that_cannot_be_seen(config, tmp_path):
