@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t alignment = 64;
 constexpr std::size_t steps = 8;  // size classes per power of two: at most an eighth of a block is unused
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(HEADSCOPE_SANITIZES_ADDRESS)
 constexpr bool caching = false;  // a cache would hide uses after free
 #else
 constexpr bool caching = true;

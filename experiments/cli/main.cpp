@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <functional>
@@ -10,9 +11,11 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "autograd/parallel.h"
+#include "experiments/cli/standard_streams.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/environment.h"
 #include "experiments/errors.h"
@@ -24,13 +27,18 @@ using namespace headscope;
 std::atomic<bool> stop{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 
-/// The first SIGINT or SIGTERM asks the training loop to stop after a checkpoint; a second one ends the process.
+/// The first SIGINT, SIGTERM or SIGHUP (the terminal is gone; not under nohup) asks the training loop to stop after a
+/// checkpoint; a second one ends the process. A run does not end because nobody reads its progress any more.
 const std::atomic<bool>& stop_on_signals() {
+    std::signal(SIGPIPE, SIG_IGN);
     struct sigaction action {};
     action.sa_handler = [](int) { stop = true; };
     action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
+    struct sigaction hang_up {};
+    sigaction(SIGHUP, nullptr, &hang_up);
+    if (hang_up.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
     return stop;
 }
 
@@ -170,17 +178,23 @@ int run_command_line(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+        if (error.get_exit_code() == 0) {  // --help, --version
+            app.exit(error);
+            cli::require_output();
+            return exit_done;
+        }
         throw UsageError(std::string(error.what()) + "; see headscope --help");
     }
     if (arguments.threads) set_num_threads(*arguments.threads);
     action();
+    cli::require_output();
     return exit_done;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    cli::open_closed_streams();
     std::signal(SIGXFSZ, SIG_IGN);  // a file over its size limit is then an error of write(), with a message
     std::signal(SIGCHLD, SIG_DFL);  // who started us may have ignored it, and we wait for our children
     try {
@@ -206,6 +220,10 @@ int main(int argc, char** argv) {
     } catch (const std::bad_alloc&) {
         print_error("out of memory; make the model, the batch or seq_len smaller");
         return exit_usage;
+    } catch (const std::system_error& error) {
+        const bool output = std::ferror(stdout) != 0;
+        print_error((output ? "standard output: cannot be written: " : "unexpected error: ") + error.code().message());
+        return output ? exit_io : exit_check_failed;
     } catch (const std::exception& error) {
         print_error(std::string("unexpected error: ") + error.what());
         return exit_check_failed;

@@ -81,11 +81,16 @@ void ProgressPrinter::show(const std::string& text) {
     if (terminal_) {
         // One column less than there are: a full line makes some terminals wrap.
         const auto room = static_cast<std::size_t>(std::max(width_of(stream_) - 1, 0));
-        fmt::print(stream_, "\r{}\x1b[K", text.substr(0, room));
+        write("\r" + text.substr(0, room) + "\x1b[K");
         drawn_ = true;
     } else {
-        fmt::print(stream_, "{}\n", text);
+        write(text + "\n");
     }
+}
+
+// Its reader may be gone, or its disk full: no reason to end a run.
+void ProgressPrinter::write(const std::string& text) {
+    std::fputs(text.c_str(), stream_);
     std::fflush(stream_);
 }
 
@@ -99,15 +104,13 @@ void ProgressPrinter::update(const std::string& text) {
 
 void ProgressPrinter::line(const std::string& text) {
     erase();
-    fmt::print(stream_, "{}\n", text);
-    std::fflush(stream_);
+    write(text + "\n");
 }
 
 void ProgressPrinter::erase() {
     if (!drawn_) return;
     drawn_ = false;
-    std::fputs("\r\x1b[K", stream_);
-    std::fflush(stream_);
+    write("\r\x1b[K");
 }
 
 TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop) {

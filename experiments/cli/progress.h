@@ -21,7 +21,8 @@ std::string progress_bar(const Progress& progress, int width);
 /// The same in words, for a file: "step 120 of 2000, loss 1.6771, 84100 tokens/s, 0:42 left".
 std::string progress_line(const Progress& progress);
 
-/// Writes progress to one stream. The bar is drawn over itself about five times a second and leaves nothing behind.
+/// Writes progress to one stream; what cannot be written is lost, and nobody told. The bar is drawn over itself about
+/// five times a second and leaves nothing behind.
 class ProgressPrinter {
 public:
     explicit ProgressPrinter(std::FILE* stream);
@@ -41,6 +42,7 @@ private:
     /// Is it time for the next one? Then the next is counted from now.
     bool due();
     void show(const std::string& text);
+    void write(const std::string& text);
     std::FILE* stream_;
     bool terminal_;
     bool drawn_ = false;

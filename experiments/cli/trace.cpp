@@ -36,7 +36,7 @@ Checkpoint load(const TraceArguments& arguments, const std::atomic<bool>& stop) 
     if (!newest && passed_over.empty())
         throw UsageError("trace: " + arguments.run + " has no checkpoint yet; --step N computes the weights again");
     if (!newest) throw IoError(passed_over.back());
-    for (const std::string& message : passed_over) fmt::print(stderr, "headscope: {}\n", message);
+    for (const std::string& message : passed_over) std::fputs(("headscope: " + message + "\n").c_str(), stderr);
     return *newest;
 }
 

@@ -26,7 +26,7 @@ using test::error_of;
 using test::random_leaf;
 using test::random_tensor;
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(HEADSCOPE_SANITIZES_ADDRESS)
 constexpr bool caching = false;  // the allocator keeps no cache there
 #else
 constexpr bool caching = true;
@@ -150,7 +150,7 @@ std::size_t address_space() {
 }
 
 TEST(Allocator, GivesUpItsCacheBeforeItFails) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(HEADSCOPE_SANITIZES_ADDRESS) || defined(HEADSCOPE_SANITIZES_THREAD)
     GTEST_SKIP() << "sanitizers need address space of their own";
 #endif
     constexpr std::size_t unit = 1 << 28;

@@ -51,7 +51,7 @@ TEST(AblateHeads, BaselineIsTheEvaluation) {
     const Evaluation plain = evaluate(bench);
     EXPECT_NEAR(result.baseline.loss, plain.loss, 1e-12);
     ASSERT_EQ(result.baseline.class_loss.size(), 2u);
-    for (const std::size_t c : {0, 1}) EXPECT_NEAR(result.baseline.class_loss[c], plain.class_loss[c], 1e-12);
+    for (const std::size_t c : {0U, 1U}) EXPECT_NEAR(result.baseline.class_loss[c], plain.class_loss[c], 1e-12);
     EXPECT_EQ(result.classes, (std::vector<std::string>{"a", "b"}));
     EXPECT_EQ(result.ablated.size(), 2u * 3 * 3);
     EXPECT_EQ(result.directions.size(), 2u * 3 * 2);

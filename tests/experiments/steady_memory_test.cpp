@@ -14,7 +14,7 @@ namespace headscope {
 namespace {
 
 TEST(SteadyMemory, OfARunWithDropoutEvaluationAndProbes) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(HEADSCOPE_SANITIZES_ADDRESS)
     GTEST_SKIP() << "no cache under AddressSanitizer";
 #endif
     // One thread: a probe that works on several layers at once has as many blocks as chance makes threads meet there.
