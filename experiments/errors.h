@@ -39,7 +39,7 @@ public:
     using Error::Error;
 };
 
-/// Ended by SIGINT or SIGTERM after a checkpoint; `headscope resume` goes on (exit 75).
+/// Ended by SIGINT, SIGTERM or SIGHUP after a checkpoint; `headscope resume` goes on (exit 75).
 class Stopped : public Error {
 public:
     using Error::Error;

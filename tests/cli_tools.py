@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import signal
 import subprocess
 
 import h5py
@@ -38,9 +39,10 @@ def headscope(*arguments, cwd=None, expect=0, **options):
 
 
 def start(*arguments, cwd=None):
-    """Starts the binary and returns the process."""
+    """Starts the binary and returns the process. It heeds SIGHUP, even when the tests run under nohup."""
     return subprocess.Popen(
-        command(arguments), cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command(arguments), cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
 
 def write_tokens(path, batches, batch_size, seq_len, vocab_size, seed=0, unscored=0.2):

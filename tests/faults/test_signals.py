@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment: a quick end that can be resumed to the same bits."""
+"""SIGINT, SIGTERM and SIGHUP at any moment: a quick end that can be resumed to the same bits."""
 
 import random
 import shutil
@@ -25,7 +25,7 @@ def whole(config):
     return config.parent / "whole", time.monotonic() - begin
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_any_moment(number, config, whole, tmp_path):
     whole, seconds = whole
     moments, run, codes = random.Random(number), tmp_path / "run", []
