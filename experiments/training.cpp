@@ -9,6 +9,8 @@
 #include "autograd/profile.h"
 #include "experiments/errors.h"
 #include "experiments/recorder.h"
+#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/trainer.h"
 
@@ -39,8 +41,12 @@ public:
     bool resume() {
         std::vector<std::string> passed_over;
         const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, passed_over);
+        std::vector<std::string> notes = passed_over;
+        if (checkpoint)
+            for (std::string& difference : differences_to_this_program(open_log(paths_.log)))
+                notes.push_back(std::move(difference));
         if (hooks_.on_message)
-            for (const std::string& message : passed_over) hooks_.on_message(message);
+            for (const std::string& note : notes) hooks_.on_message(note);
         if (!checkpoint) {  // the run died before its first
             start();
             return true;
@@ -57,7 +63,7 @@ public:
         elapsed_before_ = checkpoint->elapsed;
         best_ = checkpoint->best;
         recorder_.emplace(experiment_, trainer_.model(), Log::reopen(paths_.log, checkpoint->step));
-        for (const std::string& message : passed_over) recorder_->event(step(), "resume", message);
+        for (const std::string& note : notes) recorder_->event(step(), "resume", note);
         recorder_->event(step(), "resume", "from step " + std::to_string(step()));
         run();
         return true;

@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <optional>
 
-#include "experiments/environment.h"
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_reading.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 
@@ -23,22 +23,6 @@ bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; 
 bool same_bits(const Tensor& a, const Tensor& b) {
     return a.dtype() == b.dtype() && a.shape() == b.shape() &&
            std::memcmp(a.bytes(), b.bytes(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
-}
-
-std::vector<std::string> differences_to_this_program(const hdf5::File& log) {
-    const std::pair<const char*, std::string> now[] = {{"software_version", software_version()},
-                                                       {"git_commit", git_commit()},
-                                                       {"compiler", compiler()},
-                                                       {"isa", instruction_set()},
-                                                       {"cpu", cpu_model()}};
-    std::vector<std::string> warnings;
-    for (const auto& [name, value] : now) {
-        const std::string then = log.has_attribute("/", name) ? log.text_attribute("/", name) : "unknown";
-        if (then != value)
-            warnings.push_back(
-                fmt::format("{} was {} when the run was trained and is {} now; bits may differ", name, then, value));
-    }
-    return warnings;
 }
 
 void read_rows(const hdf5::File& log, PastRun& run) {
@@ -114,7 +98,8 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
                         run.paths.config, run.paths.log));
     run.run_id = log.text_attribute("/", "run_id");
     run.finished = log.text_attribute("/", "state") == "finished";
-    run.warnings = differences_to_this_program(log);
+    run.warnings = differences_noted_in(log);
+    for (std::string& difference : differences_to_this_program(log)) run.warnings.push_back(std::move(difference));
     if (lineage == "fork") run.first_step = log.integer_attribute("/", "parent_step");
     read_rows(log, run);
     run.last_step = run.first_step;

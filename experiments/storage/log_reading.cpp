@@ -1,10 +1,14 @@
 #include "experiments/storage/log_reading.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <limits>
-#include <vector>
+#include <string_view>
+#include <utility>
 
+#include "experiments/environment.h"
 #include "experiments/errors.h"
 #include "experiments/probes/roles.h"
 #include "experiments/storage/checkpoint.h"
@@ -12,6 +16,12 @@
 #include "experiments/storage/run_folder.h"
 
 namespace headscope {
+
+namespace {
+
+constexpr std::string_view bits_may_differ = "; bits may differ";
+
+}  // namespace
 
 hdf5::File open_run_log(const std::string& run, const std::string& verb) {
     const RunPaths paths(run);
@@ -45,6 +55,29 @@ const std::string& logged_role(double code) {
 
 std::string root_text(const hdf5::File& log, const std::string& name) {
     return log.has_attribute("/", name) ? log.text_attribute("/", name) : "";
+}
+
+std::vector<std::string> differences_to_this_program(const hdf5::File& log) {
+    const std::pair<const char*, std::string> now[] = {{"software_version", software_version()},
+                                                       {"git_commit", git_commit()},
+                                                       {"compiler", compiler()},
+                                                       {"isa", instruction_set()},
+                                                       {"cpu", cpu_model()}};
+    std::vector<std::string> differences;
+    for (const auto& [name, value] : now) {
+        const std::string then = log.has_attribute("/", name) ? log.text_attribute("/", name) : "unknown";
+        if (then != value)
+            differences.push_back(
+                fmt::format("{} was {} when the run was trained and is {} now{}", name, then, value, bits_may_differ));
+    }
+    return differences;
+}
+
+std::vector<std::string> differences_noted_in(const hdf5::File& log) {
+    std::vector<std::string> differences;
+    for (const std::string& message : log.read_texts("/events/message"))
+        if (message.ends_with(bits_may_differ)) differences.push_back(message);
+    return differences;
 }
 
 std::optional<Lineage> read_lineage(const hdf5::File& log) {

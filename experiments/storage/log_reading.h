@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log.h"
@@ -26,6 +27,12 @@ const std::string& logged_role(double code);
 
 /// A text attribute of the root; empty without one.
 std::string root_text(const hdf5::File& log, const std::string& name);
+
+/// How the program, compiler and machine at hand differ from those that the log was last written with, a sentence each.
+/// Every one is a reason why bits may differ.
+std::vector<std::string> differences_to_this_program(const hdf5::File& log);
+/// The same of those with which the run was resumed, from its events.
+std::vector<std::string> differences_noted_in(const hdf5::File& log);
 
 /// Where a run comes from that did not start from scratch. What the log does not say is empty, the step -1.
 std::optional<Lineage> read_lineage(const hdf5::File& log);

@@ -7,10 +7,12 @@ import shutil
 import signal
 import time
 
+import h5py
 import pytest
 
 from cli_tools import (assert_same_runs, headscope, newest_checkpoint, read_datasets, reproducible, start,
                        write_config, write_tokens)
+from test_verify import seal_log
 
 VOCAB, T, STEPS = 9, 12, 800
 OVERRIDES = ["model.d_model=18", "model.num_heads=3", "model.d_ff=12", "model.dropout=0.1", "optimizer.lr=0.01",
@@ -224,6 +226,25 @@ def test_killed_before_the_first_checkpoint(two_checkpoints, tmp_path):
     shutil.copy(two_checkpoints / "config.toml", run)
     headscope("resume", run)
     assert_same_runs(two_checkpoints, run)
+
+
+def test_on_another_machine(two_checkpoints, tmp_path):
+    """It goes on, and says from then on that bits may differ."""
+    run = tmp_path / "run"
+    shutil.copytree(two_checkpoints, run)
+    os.remove(newest_checkpoint(run))
+    with h5py.File(run / "log.h5", "r+") as log:
+        here = log.attrs["cpu"]
+        log.attrs["cpu"] = "an abacus"
+    seal_log(run / "log.h5")
+    difference = f"cpu was an abacus when the run was trained and is {here} now; bits may differ"
+    assert difference in headscope("resume", run).stderr
+    assert_same_runs(two_checkpoints, run)
+    with h5py.File(run / "log.h5") as log:
+        assert difference in [message.decode() for message in log["events/message"]] and log.attrs["cpu"] == here
+    replayed = headscope("replay", run, "--out", tmp_path / "replayed")
+    assert replayed.stderr.count("bits may differ") == 1 and difference in replayed.stderr
+    assert "bits may differ" not in headscope("replay", two_checkpoints, "--out", tmp_path / "other").stderr
 
 
 def test_temporary_files_of_a_killed_run_are_removed(two_checkpoints, tmp_path):
