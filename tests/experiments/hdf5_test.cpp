@@ -203,6 +203,7 @@ TEST(Hdf5, StringsThatWereNeverWrittenAreEmpty) {
     const hid_t space = H5Screate_simple(1, sizes, nullptr), scalar = H5Screate(H5S_SCALAR);
     const hid_t text = H5Tcopy(H5T_C_S1), at_once = H5Pcreate(H5P_DATASET_CREATE);
     H5Tset_size(text, H5T_VARIABLE);
+    H5Tset_cset(text, H5T_CSET_UTF8);
     H5Pset_alloc_time(at_once, H5D_ALLOC_TIME_EARLY);
     H5Dclose(H5Dcreate2(file, "texts", text, space, H5P_DEFAULT, at_once, H5P_DEFAULT));
     H5Aclose(H5Acreate2(file, "text", text, scalar, H5P_DEFAULT, H5P_DEFAULT));
