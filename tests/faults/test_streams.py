@@ -65,7 +65,7 @@ def test_the_terminal_goes_away(under_nohup, config, tmp_path):
     """A checkpoint, and exit 75; under nohup the run goes on."""
     run, steps = tmp_path / "run", 3000
     handler = signal.SIG_IGN if under_nohup else signal.SIG_DFL
-    process = subprocess.Popen(command(["run", config, *MODEL, f"train.steps={steps}", "--out", run]),
+    process = subprocess.Popen(command(["run", config, *MODEL, "checkpoint.every=100", f"train.steps={steps}", "--out", run]),
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, handler))
     while process.poll() is None and not list(run.glob("checkpoints/step-*")):
         time.sleep(0.001)
