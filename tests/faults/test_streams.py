@@ -63,7 +63,7 @@ def test_output_that_is_lost_is_an_error(arguments, whole):
 @pytest.mark.parametrize("under_nohup", [False, True])
 def test_the_terminal_goes_away(under_nohup, config, tmp_path):
     """A checkpoint, and exit 75; under nohup the run goes on."""
-    run, steps = tmp_path / "run", 3000
+    run, steps = tmp_path / "run", 3000 if under_nohup else 1000000
     handler = signal.SIG_IGN if under_nohup else signal.SIG_DFL
     process = subprocess.Popen(command(["run", config, *MODEL, "checkpoint.every=100", f"train.steps={steps}", "--out", run]),
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, handler))
