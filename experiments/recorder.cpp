@@ -190,7 +190,7 @@ void Recorder::publish() {
     const auto start = Clock::now();
     log_->publish();
     const auto now = Clock::now();
-    next_publish_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 100 * (now - start));
+    next_publish_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 200 * (now - start));
 }
 
 void Recorder::publish_if_due() {

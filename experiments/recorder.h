@@ -45,8 +45,8 @@ public:
     /// "running", "finished" or "failed".
     void set_state(const std::string& state);
     void publish();
-    /// Publishes when the last time is long enough ago for publishing to cost no more than a hundredth of the run's
-    /// time.
+    /// Publishes when the last time is long enough ago for this to cost half a percent of the run's time; checkpoints,
+    /// each with the log, take the rest of the one percent that all of it may cost.
     void publish_if_due();
 
 private:

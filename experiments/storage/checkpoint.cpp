@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string_view>
@@ -159,7 +160,7 @@ std::string write_checkpoint(const std::string& folder, const std::string& name,
     const std::vector<std::byte> bytes = pack(checkpoint);
     write_file_atomically(path, bytes);
     const std::string found = read_file(path);
-    if (!std::ranges::equal(std::as_bytes(std::span(found)), bytes)) {
+    if (found.size() != bytes.size() || std::memcmp(found.data(), bytes.data(), bytes.size()) != 0) {
         throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
     }
     return path;
