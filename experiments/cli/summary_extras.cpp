@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "experiments/cli/summary_parts.h"
 #include "experiments/errors.h"

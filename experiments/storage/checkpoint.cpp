@@ -7,18 +7,14 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
 #include <span>
 #include <string_view>
-#include <system_error>
 
 #include "experiments/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
 
 namespace headscope {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -175,9 +171,7 @@ void delete_old(const std::string& folder, std::int64_t step, std::int64_t keep)
     steps.resize(steps.size() - kept);
     for (const std::int64_t old : steps) {
         const std::string path = folder + "/" + checkpoint_name(old);
-        if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-            throw IoError(fmt::format("{}: cannot be removed: {}", path, std::generic_category().message(errno)));
-        }
+        if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_io(path, "cannot be removed", errno);
     }
 }
 

@@ -33,8 +33,7 @@ def tiny(*arguments, library=False, **environment):
     if library:
         environment["LD_PRELOAD"] = str(LIBRARY)
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in environment.items()}}
-    return subprocess.run(command(arguments), env=variables, capture_output=True, text=True,
-                          timeout=120)
+    return subprocess.run(command(arguments), env=variables, capture_output=True, text=True, timeout=120)
 
 
 def finish(run, whole, begin, overrides=()):

@@ -1,14 +1,13 @@
 """Standard streams that are full, closed, or read by nobody: a run goes on, and output that is lost is an error."""
 
 import json
-import os
 import signal
 import subprocess
 import time
 
 import pytest
 
-from cli_tools import BINARY, SOURCE, assert_same_runs, command, headscope
+from cli_tools import SOURCE, assert_same_runs, command, headscope
 from disk import MODEL, make_config
 
 OVERRIDES = [*MODEL, "train.steps=40"]  # a line for each evaluation
