@@ -13,7 +13,7 @@
 #include "experiments/probes/extra_pass.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 namespace {
 
 /// While one lives, an attention has an edit.
@@ -264,4 +264,4 @@ AblationResult ablate_heads(nn::Transformer& model, const Task& task, const std:
     return result;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -22,7 +22,7 @@
 #include "experiments/tasks/task.h"
 #include "nn/transformer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 enum class Ablation { zero, mean, resample };
 inline constexpr std::array ablations{Ablation::zero, Ablation::mean, Ablation::resample};
@@ -74,4 +74,4 @@ AblationResult ablate_heads(nn::Transformer& model, const Task& task, const std:
 std::vector<double> random_direction(const nn::Transformer& model, std::int64_t seed, std::int64_t layer,
                                      std::int64_t head, std::int64_t draw);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -10,12 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
-#include "experiments/storage/run_folder.h"
 
-namespace headscope {
+namespace headscope::experiments {
 namespace {
 
 constexpr const char* schema_name = "headscope.ablation";
@@ -283,4 +283,4 @@ void write_ablation(const std::string& path, const std::string& run_id, const Ab
     write_file_atomically(path, bytes);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -10,7 +10,7 @@
 
 #include "experiments/analysis/ablation.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// May rows of this run and shape be added to what is at `path`? They may when nothing is. Throws UsageError when it
 /// is of another run, shape or settings, or no such file at all; IoError when it is damaged or there is no
@@ -20,4 +20,4 @@ void check_ablation_file(const std::string& path, const std::string& run_id, con
 /// Adds the row of result.step, in place of one of that step, and keeps rows sorted by step. Throws as above.
 void write_ablation(const std::string& path, const std::string& run_id, const AblationResult& result);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

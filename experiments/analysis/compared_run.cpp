@@ -4,36 +4,36 @@
 #include <algorithm>
 
 #include "experiments/analysis/comparison.h"
+#include "experiments/base/errors.h"
 #include "experiments/config/document.h"
-#include "experiments/errors.h"
 #include "experiments/probes/roles.h"
 #include "experiments/storage/log_reading.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
 /// As one would type it; of lists and tables every item.
-std::string whole(const Value& value) {
-    if (value.kind != Value::Kind::list && value.kind != Value::Kind::table) return spell(value);
-    const bool list = value.kind == Value::Kind::list;
+std::string whole(const TomlValue& value) {
+    if (value.kind != TomlValue::Kind::list && value.kind != TomlValue::Kind::table) return spell(value);
+    const bool list = value.kind == TomlValue::Kind::list;
     std::string text;
-    for (const Value& item : value.items)
+    for (const TomlValue& item : value.items)
         text += (text.empty() ? "" : ", ") + (list ? whole(item) : item.key + " = " + whole(item));
     return list ? "[" + text + "]" : "{" + text + "}";
 }
 
-ConfigValue config_value(const Value& value) {
-    if (value.kind == Value::Kind::integer) return {whole(value), static_cast<double>(value.integer)};
-    if (value.kind == Value::Kind::real) return {whole(value), value.real};
+ConfigValue config_value(const TomlValue& value) {
+    if (value.kind == TomlValue::Kind::integer) return {whole(value), static_cast<double>(value.integer)};
+    if (value.kind == TomlValue::Kind::real) return {whole(value), value.real};
     const std::string text = whole(value);
     return {text.empty() ? "\"\"" : text, std::nullopt};
 }
 
-void flatten(const Value& table, const std::string& prefix, ComparedRun& run) {
-    for (const Value& item : table.items) {
+void flatten(const TomlValue& table, const std::string& prefix, ComparedRun& run) {
+    for (const TomlValue& item : table.items) {
         const std::string key = prefix + item.key;
-        if (item.kind == Value::Kind::table) {
+        if (item.kind == TomlValue::Kind::table) {
             flatten(item, key + ".", run);
         } else if (key != "name" && key != "seed") {
             run.keys.push_back(key);
@@ -44,7 +44,8 @@ void flatten(const Value& table, const std::string& prefix, ComparedRun& run) {
 
 void read_config(const hdf5::File& log, ComparedRun& run) {
     Problems problems;
-    const Value root = parse_document(log.read_text("/config/resolved"), run.folder + ": /config/resolved", problems);
+    const TomlValue root =
+        parse_document(log.read_text("/config/resolved"), run.folder + ": /config/resolved", problems);
     problems.raise();
     flatten(root, "", run);
 }
@@ -71,7 +72,7 @@ void read_quantities(const hdf5::File& log, ComparedRun& run) {
     if (codes.empty()) return;
     for (const std::string& role : role_names()) run.values["role/" + role] = 0;
     for (std::size_t i = codes.size() - codes.size() / static_cast<std::size_t>(shape[0]); i < codes.size(); ++i)
-        ++run.values["role/" + logged_role(codes[i])];
+        ++run.values["role/" + role_of_code(codes[i])];
 }
 
 }  // namespace
@@ -100,4 +101,4 @@ ComparedRun read_compared_run(const std::string& folder) {
     }
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -11,7 +11,7 @@
 
 #include "experiments/probes/roles.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -178,4 +178,4 @@ Comparison compare(const std::vector<ComparedRun>& runs) {
     return comparison;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A number of a run, by its place in the log: "eval/loss", "eval/<column>", "train/loss" (of each the last row), and
 /// "role/<name>", the number of heads that the newest row of /heads/role calls so.
@@ -61,4 +61,4 @@ ComparedRun read_compared_run(const std::string& folder);
 /// Groups runs by the config values in which they differ.
 Comparison compare(const std::vector<ComparedRun>& runs);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,7 +9,7 @@
 
 #include "autograd/error.h"
 
-namespace headscope {
+namespace headscope::experiments {
 namespace {
 
 /// 1 for the smallest, ...; values that are equal have the mean of the ranks that they take up.
@@ -47,4 +47,4 @@ double rank_correlation(std::span<const double> a, std::span<const double> b) {
     return square_a > 0 && square_b > 0 ? product / std::sqrt(square_a * square_b) : nan;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,7 +7,7 @@
 
 #include "autograd/parallel.h"
 
-namespace headscope {
+namespace headscope::experiments {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
@@ -114,4 +114,4 @@ Losses ScoredLogits::losses() const {
     return {plain.loss, plain.class_loss, beta, refit.loss, refit.class_loss};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -11,7 +11,7 @@
 
 #include "experiments/tasks/task.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// In nat per scored target; NaN where no target was scored.
 struct Losses {
@@ -59,4 +59,4 @@ private:
     std::vector<Part> parts_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

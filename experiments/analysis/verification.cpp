@@ -9,17 +9,19 @@
 #include <optional>
 #include <set>
 
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
 #include "experiments/config/config.h"
-#include "experiments/errors.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
-#include "experiments/storage/log_check.h"
+#include "experiments/storage/log_consistency.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/trainer.h"
+#include "experiments/training/training_state.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -29,8 +31,8 @@ namespace fs = std::filesystem;
 struct Expected {
     std::optional<Config> config;
     std::string identity;
-    std::optional<Experiment> experiment;  ///< none when the data are not at hand
-    std::unique_ptr<Trainer> trainer;      ///< of that experiment; takes the checkpoints that fit
+    std::optional<Experiment> experiment;    ///< none when the data are not at hand
+    std::unique_ptr<TrainingState> trainer;  ///< of that experiment; takes the checkpoints that fit
 };
 
 /// Adds the message of the Error that `check` throws, without the name of the file, which the report has.
@@ -65,8 +67,8 @@ FileReport verify_config(const std::string& file, const std::string& path, Expec
     });
     if (!expected.config) return report;
     try {
-        expected.experiment = settle(*expected.config);
-        expected.trainer = std::make_unique<Trainer>(*expected.experiment);
+        expected.experiment = build_experiment_of_any_size(*expected.config);
+        expected.trainer = std::make_unique<TrainingState>(*expected.experiment);
     } catch (const Error& error) {
         report.note = fmt::format("no model to compare with: {}", error.what());
     }
@@ -278,4 +280,4 @@ FileReport verify_file(const std::string& path) {
     return verify_any(path, path, none);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

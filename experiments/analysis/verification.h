@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// What was found about one file.
 struct FileReport {
@@ -25,4 +25,4 @@ std::vector<FileReport> verify_run(const std::string& folder);
 /// no such file.
 FileReport verify_file(const std::string& path);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/attentions/attention_type.h"
+#include "experiments/attentions/attention.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -9,9 +9,10 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::linear; }
 };
 
-const RegisterAttention registered("linear", "phi(q) phi(k) over their sum, phi = elu + 1, for the visible keys",
-                                   [] { return std::make_unique<LinearSettings>(); });
+const RegisterType<AttentionSettings> registered("linear",
+                                                 "phi(q) phi(k) over their sum, phi = elu + 1, for the visible keys",
+                                                 [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/attentions/attention_type.h"
+#include "experiments/attentions/attention.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -10,9 +10,9 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::softmax; }
 };
 
-const RegisterAttention registered("softmax", "softmax of q k^T / sqrt(d_k) over the visible keys",
-                                   [] { return std::make_unique<SoftmaxSettings>(); });
+const RegisterType<AttentionSettings> registered("softmax", "softmax of q k^T / sqrt(d_k) over the visible keys",
+                                                 [] { return std::make_unique<SoftmaxSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/attentions/attention_type.h"
+#include "experiments/attentions/attention.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -9,9 +9,9 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::uniform; }
 };
 
-const RegisterAttention registered("uniform", "the same for every visible key; q and k are not used",
-                                   [] { return std::make_unique<UniformSettings>(); });
+const RegisterType<AttentionSettings> registered("uniform", "the same for every visible key; q and k are not used",
+                                                 [] { return std::make_unique<UniformSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -3,14 +3,14 @@
 #include <optional>
 
 #include "experiments/analysis/ablation_file.h"
-#include "experiments/analysis/past_run.h"
+#include "experiments/base/errors.h"
 #include "experiments/cli/ablation_text.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/errors.h"
-#include "experiments/evaluation.h"
+#include "experiments/training/evaluation.h"
+#include "experiments/training/past_run.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -56,4 +56,4 @@ void ablate(const AblateArguments& arguments, const std::atomic<bool>& stop) {
     fmt::print("{}", arguments.json ? to_json(result, report) : to_text(result, report));
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

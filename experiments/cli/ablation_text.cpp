@@ -6,7 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -150,4 +150,4 @@ std::string to_json(const AblationResult& result, const AblationReport& report) 
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

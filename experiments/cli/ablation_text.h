@@ -6,7 +6,7 @@
 
 #include "experiments/analysis/ablation.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 /// Where the numbers are from and what they are to be compared with.
 struct AblationReport {
@@ -20,4 +20,4 @@ std::string to_text(const AblationResult& result, const AblationReport& report);
 /// One object; what was not measured is null.
 std::string to_json(const AblationResult& result, const AblationReport& report);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -4,14 +4,14 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "experiments/base/errors.h"
 #include "experiments/cli/text_tokens.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/config/config.h"
 #include "experiments/config/dimension_walk.h"
 #include "experiments/config/memory.h"
-#include "experiments/errors.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -135,7 +135,7 @@ void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std
 
 void check(const std::string& config, const std::vector<std::string>& overrides,
            const std::optional<std::string>& text) {
-    const Experiment experiment = settle(load_config(config, overrides));
+    const Experiment experiment = build_experiment_of_any_size(load_config(config, overrides));
     const std::optional<double> available = available_memory();
     const MemoryEstimate memory = estimate_memory(experiment);
 
@@ -148,4 +148,4 @@ void check(const std::string& config, const std::vector<std::string>& overrides,
     if (available) refuse_if_too_large(memory, *available);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

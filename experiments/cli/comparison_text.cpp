@@ -10,7 +10,7 @@
 
 #include "experiments/cli/text_lines.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -169,4 +169,4 @@ std::string to_json(const Comparison& comparison) {
     return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -5,11 +5,11 @@
 
 #include "experiments/analysis/comparison.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 /// A block per quantity, a line per group in each; lines of at most 80 columns.
 std::string to_text(const Comparison& comparison);
 /// {differs, groups: [{values, runs, quantities, difference_to_first}], notes}.
 std::string to_json(const Comparison& comparison);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "experiments/base/errors.h"
+#include "experiments/base/nearest.h"
 #include "experiments/cli/kinds.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/config/nearest.h"
-#include "experiments/errors.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 std::string describe_text(const std::string& kind, const std::string& name) {
     const Kind known = find_kind("describe", kind);
@@ -25,4 +25,4 @@ void describe(const std::string& kind, const std::string& name) {
     std::fputs(describe_text(kind, name).c_str(), stdout);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

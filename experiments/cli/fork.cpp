@@ -1,19 +1,19 @@
-#include "experiments/analysis/fork.h"
+#include "experiments/training/fork.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "experiments/base/files.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_lock.h"
-#include "experiments/training.h"
+#include "experiments/training/training_loop.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 void fork(const ForkArguments& arguments, const std::atomic<bool>& stop) {
     const PastRun parent = open_past_run(arguments.run);
-    const Experiment changed = prepare(load_config(parent.paths.config, arguments.overrides, true));
+    const Experiment changed = build_experiment(load_config(parent.paths.config, arguments.overrides, true));
     const std::string out =
         arguments.out.empty() ? fmt::format("{}-fork-{}", without_slash(arguments.run), arguments.step) : arguments.out;
     ProgressPrinter printer(stderr);
@@ -28,4 +28,4 @@ void fork(const ForkArguments& arguments, const std::atomic<bool>& stop) {
     inspect(out, arguments.json);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

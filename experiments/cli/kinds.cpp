@@ -7,14 +7,14 @@
 #include <map>
 #include <memory>
 
+#include "experiments/base/errors.h"
+#include "experiments/base/nearest.h"
 #include "experiments/config/config.h"
 #include "experiments/config/field_text.h"
-#include "experiments/config/nearest.h"
 #include "experiments/config/sections.h"
-#include "experiments/errors.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -54,7 +54,7 @@ std::string typed_keys_text(const std::string& table, Settings& settings) {
 
 Kind tasks() {
     Kind kind{"tasks", "where tokens and targets come from: task.type", {}};
-    for (const TaskType& type : task_types()) {
+    for (const Type<TaskSettings>& type : types<TaskSettings>()) {
         kind.entries.push_back({type.name, type.doc, [type] { return typed_keys_text("task", *type.settings()); }});
     }
     return kind;
@@ -62,7 +62,7 @@ Kind tasks() {
 
 Kind optimizers() {
     Kind kind{"optimizers", "update rules: optimizer.type", {}};
-    for (const OptimizerType& type : optimizer_types()) {
+    for (const Type<OptimizerSettings>& type : types<OptimizerSettings>()) {
         kind.entries.push_back({type.name, type.doc, [type] {
                                     OptimizerConfig config{.type = type.name, .settings = type.settings()};
                                     return typed_keys_text("optimizer", config);
@@ -73,7 +73,7 @@ Kind optimizers() {
 
 Kind schedules() {
     Kind kind{"schedules", "how the learning rate goes on: schedule.type", {}};
-    for (const ScheduleType& type : schedule_types()) {
+    for (const Type<ScheduleSettings>& type : types<ScheduleSettings>()) {
         kind.entries.push_back({type.name, type.doc, [type] {
                                     ScheduleConfig config{.type = type.name, .settings = type.settings()};
                                     return typed_keys_text("schedule", config);
@@ -84,7 +84,7 @@ Kind schedules() {
 
 Kind attentions() {
     Kind kind{"attentions", "how queries and keys become weights: model.attention", {}};
-    for (const AttentionType& type : attention_types()) {
+    for (const Type<AttentionSettings>& type : types<AttentionSettings>()) {
         kind.entries.push_back(
             {type.name, type.doc, [type] { return typed_keys_text("model.attention", *type.settings()); }});
     }
@@ -93,7 +93,7 @@ Kind attentions() {
 
 Kind positions() {
     Kind kind{"positions", "how a model knows where a token stands: model.position", {}};
-    for (const PositionType& type : position_types()) {
+    for (const Type<PositionSettings>& type : types<PositionSettings>()) {
         kind.entries.push_back(
             {type.name, type.doc, [type] { return typed_keys_text("model.position", *type.settings()); }});
     }
@@ -135,11 +135,11 @@ MetricSpec example_spec(const Probe& probe, const nn::TransformerOptions& model)
 
 /// When a probe runs, and what that costs.
 std::string moment_text(const Probe& probe) {
-    switch (probe.moment()) {
-        case Moment::weights: return "weights, before the step and after the last";
-        case Moment::activations: return "activations, before the step and after the last";
-        case Moment::gradients: return "gradients, on steps that train, before clipping";
-        case Moment::update: return "update, on steps that train: the weights before and after";
+    switch (probe.stage()) {
+        case ProbeStage::weights: return "weights, before the step and after the last";
+        case ProbeStage::activations: return "activations, before the step and after the last";
+        case ProbeStage::gradients: return "gradients, on steps that train, before clipping";
+        case ProbeStage::update: return "update, on steps that train: the weights before and after";
     }
     throw Error("moment_text: no such moment");
 }
@@ -149,10 +149,10 @@ std::string passes_text(const Probe& probe) {
     const auto* capture = dynamic_cast<const CaptureProbe*>(&probe);
     if (capture == nullptr) return probe.makes_passes() ? "forward and backward, its own" : "none";
     std::vector<std::string> sources;
-    for (const Source source : capture->sources()) {
-        if (source == Source::evaluation) sources.emplace_back("evaluation batches");
-        if (source == Source::repeated) sources.emplace_back("repeated random tokens");
-        if (source == Source::random_periods) sources.emplace_back("random tokens of random periods");
+    for (const SequenceSource source : capture->sources()) {
+        if (source == SequenceSource::evaluation) sources.emplace_back("evaluation batches");
+        if (source == SequenceSource::repeated) sources.emplace_back("repeated random tokens");
+        if (source == SequenceSource::random_periods) sources.emplace_back("random tokens of random periods");
     }
     return fmt::format("forward{}, over {}", capture->needs_activation_gradients() ? " and backward" : "",
                        fmt::join(sources, " and "));
@@ -232,4 +232,4 @@ Kind find_kind(const std::string& verb, const std::string& name) {
     throw UsageError(fmt::format("{}: unknown kind \"{}\"{}", verb, name, suggestion(name, names)));
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

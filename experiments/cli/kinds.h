@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 /// Something that can be named in a config.
 struct KindEntry {
@@ -33,4 +33,4 @@ std::string list_text(const std::string& kind);
 /// Throws UsageError with the nearest for an unknown kind or name.
 std::string describe_text(const std::string& kind, const std::string& name);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -6,7 +6,7 @@
 #include "experiments/cli/kinds.h"
 #include "experiments/cli/verbs.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -29,4 +29,4 @@ std::string list_text(const std::string& kind) {
 
 void list(const std::string& kind) { std::fputs(list_text(kind).c_str(), stdout); }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -15,14 +15,15 @@
 #include <vector>
 
 #include "autograd/parallel.h"
+#include "experiments/base/environment.h"
+#include "experiments/base/errors.h"
 #include "experiments/cli/standard_streams.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/environment.h"
-#include "experiments/errors.h"
 
 namespace {
 
 using namespace headscope;
+using namespace headscope::experiments;
 
 std::atomic<bool> stop{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");

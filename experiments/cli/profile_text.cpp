@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 namespace {
 
 const char* name_of(Profile::Phase phase) {
@@ -45,4 +45,4 @@ std::string add_profile(const std::string& json, const std::vector<Profile::Row>
     return object.dump(2);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <string_view>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -132,4 +132,4 @@ PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& s
     return hooks;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -6,10 +6,10 @@
 #include <cstdio>
 #include <string>
 
-#include "experiments/analysis/past_run.h"
-#include "experiments/training.h"
+#include "experiments/training/past_run.h"
+#include "experiments/training/training_loop.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 /// "0:07", "12:30", "3:02:11"; "-" when not finite.
 std::string format_seconds(double seconds);
@@ -54,4 +54,4 @@ TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop)
 /// The same of what looks into a past run.
 PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& stop);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -1,13 +1,13 @@
-#include "experiments/analysis/replay.h"
+#include "experiments/training/replay.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "experiments/base/files.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/storage/run_folder.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 void replay(const ReplayArguments& arguments, const std::atomic<bool>& stop) {
     check_replay_overrides(arguments.overrides);
@@ -26,4 +26,4 @@ void replay(const ReplayArguments& arguments, const std::atomic<bool>& stop) {
     else fmt::print("the run has no row of these steps, so nothing could be compared\n");
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -3,17 +3,18 @@
 #include <optional>
 #include <span>
 
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/config/config.h"
-#include "experiments/errors.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_lock.h"
-#include "experiments/training.h"
+#include "experiments/training/training_loop.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -59,7 +60,7 @@ void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
                    last->step == config.train.steps ? "train.steps=N" : "eval.patience=0");
         return;
     }
-    const Experiment experiment = prepare(std::move(config));
+    const Experiment experiment = build_experiment(std::move(config));
     remove_temporary_files(paths.folder);
     remove_temporary_files(paths.checkpoints);
     // The folder says what the run is from now on; checkpoints past the new end are train()'s to refuse.
@@ -74,4 +75,4 @@ void resume(const ResumeArguments& arguments, const std::atomic<bool>& stop) {
     inspect(arguments.run, false);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

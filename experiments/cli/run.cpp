@@ -5,19 +5,20 @@
 #include <span>
 
 #include "autograd/profile.h"
+#include "experiments/base/files.h"
 #include "experiments/cli/profile_text.h"
 #include "experiments/cli/progress.h"
-#include "experiments/cli/summary.h"
+#include "experiments/cli/summary_text.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_lock.h"
-#include "experiments/training.h"
+#include "experiments/training/training_loop.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
     // Everything that can be wrong with the config and the data is found before the folder is made.
-    const Experiment experiment = prepare(load_config(arguments.config, arguments.overrides));
+    const Experiment experiment = build_experiment(load_config(arguments.config, arguments.overrides));
     const Config& config = experiment.config;
     const std::string folder =
         arguments.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : arguments.out;
@@ -48,4 +49,4 @@ void run(const RunArguments& arguments, const std::atomic<bool>& stop) {
                                       : to_text(summary) + "\n" + to_text(profile->rows()));
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

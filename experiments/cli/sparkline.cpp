@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -45,4 +45,4 @@ std::string sparkline(std::span<const double> values) {
     return line;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

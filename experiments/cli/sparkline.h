@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 inline constexpr std::size_t sparkline_columns = 10;
 
@@ -14,4 +14,4 @@ inline constexpr std::size_t sparkline_columns = 10;
 /// not measured; '·' stands where nothing was measured.
 std::string sparkline(std::span<const double> values);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -6,9 +6,9 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "experiments/storage/run_folder.h"
+#include "experiments/base/files.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 void open_closed_streams() {
     for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
@@ -20,4 +20,4 @@ void require_output() {
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail_io("standard output", "cannot be written", errno);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -3,7 +3,7 @@
 
 #include "experiments/cli/summary_parts.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -82,4 +82,4 @@ std::string to_json(const RunSummary& summary) {
     return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

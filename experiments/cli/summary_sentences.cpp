@@ -6,7 +6,7 @@
 
 #include "experiments/cli/summary_parts.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -88,4 +88,4 @@ std::vector<std::string> sentences(const RunSummary& summary) {
     return said;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

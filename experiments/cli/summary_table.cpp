@@ -8,7 +8,7 @@
 #include "experiments/cli/summary_parts.h"
 #include "experiments/cli/text_lines.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -144,4 +144,4 @@ std::string head_table(const RunSummary& summary) {
     return text;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -9,7 +9,7 @@
 #include "experiments/cli/summary_parts.h"
 #include "experiments/cli/text_lines.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -90,4 +90,4 @@ std::string to_text(const RunSummary& summary) {
     return text;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -49,4 +49,4 @@ std::string wrapped(const std::string& text, const std::string& first, const std
     return lines;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

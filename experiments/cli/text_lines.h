@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 inline constexpr std::size_t text_columns = 80;
 
@@ -18,4 +18,4 @@ std::string padded(const std::string& text, std::size_t width, bool right);
 /// the others after `rest`. Control characters become spaces.
 std::string wrapped(const std::string& text, const std::string& first, const std::string& rest);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

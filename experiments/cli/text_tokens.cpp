@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/tasks/utf8.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -58,4 +58,4 @@ std::vector<TextTokens> cut_text(const Task& task, const std::string& text) {
     return cuts;
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

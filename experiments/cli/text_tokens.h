@@ -7,7 +7,7 @@
 
 #include "experiments/tasks/task.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 struct TextTokens {
     std::string how;  ///< "characters, numbered in order of appearance"
@@ -23,4 +23,4 @@ struct TextTokens {
 /// task has tokens.
 std::vector<TextTokens> cut_text(const Task& task, const std::string& text);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -6,17 +6,18 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops.h"
-#include "experiments/analysis/past_run.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/config/config.h"
-#include "experiments/errors.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/tasks/token_file.h"
+#include "experiments/training/past_run.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -137,7 +138,7 @@ void trace(const TraceArguments& arguments, const std::atomic<bool>& stop) {
         throw UsageError("trace: " + arguments.run + " holds no config.toml; name the folder of a run");
     if (fs::exists(fs::symlink_status(arguments.out)))
         throw UsageError("trace: " + arguments.out + " exists already; give another name with -o");
-    const Experiment experiment = settle(load_config(paths.config));
+    const Experiment experiment = build_experiment_of_any_size(load_config(paths.config));
     constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
     const TokenFile tokens = read_token_file(arguments.tokens, experiment.task->vocab_size(), any_length);
     const Checkpoint checkpoint = load(arguments, stop);
@@ -173,4 +174,4 @@ void trace(const TraceArguments& arguments, const std::atomic<bool>& stop) {
                count_scored(tokens.targets), checkpoint.step);
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

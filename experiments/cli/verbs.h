@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 struct RunArguments {
     std::string config;
@@ -86,4 +86,4 @@ void list(const std::string& kind);
 /// Prints what one of them is, with its keys: types, defaults, ranges, meanings.
 void describe(const std::string& kind, const std::string& name);
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/analysis/verification.h"
+#include "experiments/base/errors.h"
 #include "experiments/cli/verbs.h"
-#include "experiments/errors.h"
 
-namespace headscope::cli {
+namespace headscope::experiments::cli {
 
 namespace {
 
@@ -57,4 +57,4 @@ void verify(const std::string& path, bool json) {
     }
 }
 
-}  // namespace headscope::cli
+}  // namespace headscope::experiments::cli

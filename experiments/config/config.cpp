@@ -5,25 +5,26 @@
 
 #include <algorithm>
 
-#include "experiments/config/checks.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
+#include "experiments/config/key_combinations.h"
 #include "experiments/config/reader.h"
 #include "experiments/config/sections.h"
 #include "experiments/config/writer.h"
-#include "experiments/errors.h"
-#include "experiments/storage/run_folder.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides,
                     bool inherited) {
     Problems problems;
-    Value root = parse_document(text, path, problems);
+    TomlValue root = parse_document(text, path, problems);
     problems.raise();  // without a document, everything else would be a consequence
     Config config;
     apply_overrides(root, overrides, typed_keys(config), problems);
     config.source = text;
-    const Reading reading = read_config(root, path, config, problems, inherited);
-    settle_and_check(config, reading, problems);
+    const ReadKeys reading = read_config(root, path, config, problems, inherited);
+    derive_and_check(config, reading, problems);
     problems.raise();
     return config;
 }
@@ -44,14 +45,15 @@ namespace {
 Config defaults_of(const Config& config) {
     Config defaults;
     defaults.task_type = config.task_type;
-    defaults.task = find_task_type(config.task_type)->settings();
+    defaults.task = find_type<TaskSettings>(config.task_type)->settings();
     defaults.model.attention = {config.model.attention.type,
-                                find_attention_type(config.model.attention.type)->settings()};
-    defaults.model.position = {config.model.position.type, find_position_type(config.model.position.type)->settings()};
+                                find_type<AttentionSettings>(config.model.attention.type)->settings()};
+    defaults.model.position = {config.model.position.type,
+                               find_type<PositionSettings>(config.model.position.type)->settings()};
     defaults.optimizer.type = config.optimizer.type;
-    defaults.optimizer.settings = find_optimizer_type(config.optimizer.type)->settings();
+    defaults.optimizer.settings = find_type<OptimizerSettings>(config.optimizer.type)->settings();
     defaults.schedule.type = config.schedule.type;
-    defaults.schedule.settings = find_schedule_type(config.schedule.type)->settings();
+    defaults.schedule.settings = find_type<ScheduleSettings>(config.schedule.type)->settings();
     return defaults;
 }
 
@@ -99,4 +101,4 @@ void check_resume_overrides(const std::vector<std::string>& overrides) {
     if (!message.empty()) throw UsageError(message);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
-#include "experiments/attentions/attention_type.h"
-#include "experiments/optimizers/optimizer_type.h"
-#include "experiments/positions/position_type.h"
-#include "experiments/schedules/schedule_type.h"
+#include "experiments/attentions/attention.h"
+#include "experiments/optimizers/optimizer.h"
+#include "experiments/positions/position.h"
+#include "experiments/schedules/schedule.h"
 #include "experiments/tasks/task.h"
 #include "nn/init.h"
 #include "nn/transformer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A key of [model], or the table [model.attention].
 struct AttentionConfig {
@@ -110,7 +110,7 @@ struct Config {
     void fields(Fields& fields);
 
     /// The whole config as TOML, every key written out, in a fixed order; reading it gives the same Config.
-    /// A value of 0 for max_len (a task whose input length is not known before prepare()) is left out.
+    /// A value of 0 for max_len (a task whose input length is not known before build_experiment()) is left out.
     std::string resolved() const;
 };
 
@@ -150,8 +150,8 @@ struct Experiment {
 
 /// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory. Touches nothing on disk.
 /// Throws UsageError, or IoError for data that cannot be read.
-Experiment prepare(Config config);
+Experiment build_experiment(Config config);
 /// The same without looking at memory, for whoever only wants to know shapes.
-Experiment settle(Config config);
+Experiment build_experiment_of_any_size(Config config);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -4,7 +4,7 @@
 
 #include "autograd/graph.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -176,4 +176,4 @@ double flops_per_step(const nn::TransformerOptions& options, std::int64_t batch,
     return 6 * tokens * weights + 12 * layers * tokens * t * inner;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,7 +8,7 @@
 
 #include "nn/transformer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Sizes of a tensor's axes; unlike a Shape they may be of a tensor too large to count.
 using Sizes = std::vector<std::int64_t>;
@@ -49,4 +49,4 @@ std::vector<ParameterGroupCount> count_by_part(const nn::TransformerOptions& opt
 /// twice as much as forward.
 double flops_per_step(const nn::TransformerOptions& options, std::int64_t batch, std::int64_t length);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <tuple>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 void Problems::raise() const {
     if (list_.empty()) return;
@@ -28,87 +28,87 @@ void Problems::raise() const {
     throw UsageError(message);
 }
 
-const Value* Value::find(const std::string& name) const {
-    for (const Value& item : items) {
+const TomlValue* TomlValue::find(const std::string& name) const {
+    for (const TomlValue& item : items) {
         if (item.key == name) return &item;
     }
     return nullptr;
 }
 
-Value* Value::find(const std::string& name) { return const_cast<Value*>(std::as_const(*this).find(name)); }
+TomlValue* TomlValue::find(const std::string& name) { return const_cast<TomlValue*>(std::as_const(*this).find(name)); }
 
-std::string describe(const Value& value) {
+std::string describe(const TomlValue& value) {
     switch (value.kind) {
-        case Value::Kind::integer: return fmt::format("the integer {}", value.integer);
-        case Value::Kind::real: return fmt::format("the number {}", spell(value));
-        case Value::Kind::boolean: return value.boolean ? "true" : "false";
-        case Value::Kind::text: return fmt::format("the string \"{}\"", value.text);
-        case Value::Kind::date: return "a date";
-        case Value::Kind::list: return "a list";
-        case Value::Kind::table: return "a table";
+        case TomlValue::Kind::integer: return fmt::format("the integer {}", value.integer);
+        case TomlValue::Kind::real: return fmt::format("the number {}", spell(value));
+        case TomlValue::Kind::boolean: return value.boolean ? "true" : "false";
+        case TomlValue::Kind::text: return fmt::format("the string \"{}\"", value.text);
+        case TomlValue::Kind::date: return "a date";
+        case TomlValue::Kind::list: return "a list";
+        case TomlValue::Kind::table: return "a table";
     }
     return {};
 }
 
-std::string spell(const Value& value) {
+std::string spell(const TomlValue& value) {
     switch (value.kind) {
-        case Value::Kind::integer: return fmt::format("{}", value.integer);
-        case Value::Kind::real: {
+        case TomlValue::Kind::integer: return fmt::format("{}", value.integer);
+        case TomlValue::Kind::real: {
             const std::string digits = fmt::format("{}", value.real);
             const bool plain = std::isfinite(value.real) && digits.find_first_of(".e") == std::string::npos;
             return plain ? digits + ".0" : digits;
         }
-        case Value::Kind::boolean: return value.boolean ? "true" : "false";
-        case Value::Kind::text: return value.text;
-        case Value::Kind::date:
-        case Value::Kind::list:
-        case Value::Kind::table: return "...";
+        case TomlValue::Kind::boolean: return value.boolean ? "true" : "false";
+        case TomlValue::Kind::text: return value.text;
+        case TomlValue::Kind::date:
+        case TomlValue::Kind::list:
+        case TomlValue::Kind::table: return "...";
     }
     return {};
 }
 
 namespace {
 
-Place place_of(const toml::source_region& region, const std::string& path) {
+SourcePosition place_of(const toml::source_region& region, const std::string& path) {
     const std::uint32_t line = std::max<std::uint32_t>(1, region.begin.line);
     const std::uint32_t column = std::max<std::uint32_t>(1, region.begin.column);
     return {0, line, column, fmt::format("{}:{}:{}", path, line, column)};
 }
 
-bool before(const Value& a, const Value& b) {
+bool before(const TomlValue& a, const TomlValue& b) {
     return std::tie(a.key_place.line, a.key_place.column) < std::tie(b.key_place.line, b.key_place.column);
 }
 
-Value convert(const toml::node& node, const std::string& path) {
-    Value value;
+TomlValue convert(const toml::node& node, const std::string& path) {
+    TomlValue value;
     value.place = place_of(node.source(), path);
     if (const auto* table = node.as_table()) {
         for (const auto& [key, child] : *table) {
-            Value item = convert(child, path);
+            TomlValue item = convert(child, path);
             item.key = std::string(key.str());
             item.key_place = place_of(key.source(), path);
             // A [table] begins at its bracket; its key is inside, possibly behind dots.
-            if (item.kind == Value::Kind::table) item.place = item.key_place;
+            if (item.kind == TomlValue::Kind::table) item.place = item.key_place;
             value.items.push_back(std::move(item));
         }
         std::stable_sort(value.items.begin(), value.items.end(), before);
     } else if (const auto* array = node.as_array()) {
-        value.kind = Value::Kind::list;
+        value.kind = TomlValue::Kind::list;
         for (const toml::node& child : *array) value.items.push_back(convert(child, path));
     } else if (const auto* text = node.as_string()) {
-        value.kind = Value::Kind::text;
+        value.kind = TomlValue::Kind::text;
         value.text = text->get();
     } else if (const auto* integer = node.as_integer()) {
-        value.kind = Value::Kind::integer;
+        value.kind = TomlValue::Kind::integer;
         value.integer = integer->get();
     } else if (const auto* real = node.as_floating_point()) {
-        value.kind = Value::Kind::real;
+        value.kind = TomlValue::Kind::real;
         value.real = real->get();
     } else if (const auto* boolean = node.as_boolean()) {
-        value.kind = Value::Kind::boolean;
+        value.kind = TomlValue::Kind::boolean;
         value.boolean = boolean->get();
     } else {
-        value.kind = Value::Kind::date;
+        value.kind = TomlValue::Kind::date;
     }
     return value;
 }
@@ -160,8 +160,8 @@ bool is_utf8(const std::string& text) {
     }
 }
 
-Value parse_value(const std::string& raw, const Place& place) {
-    Value value;
+TomlValue parse_value(const std::string& raw, const SourcePosition& place) {
+    TomlValue value;
     std::string error;
     try {
         if (has_endless_key(raw)) throw toml::parse_error("a key of more than 100 parts", toml::source_position{});
@@ -173,16 +173,16 @@ Value parse_value(const std::string& raw, const Place& place) {
         error = std::string(problem.description());
     }
     if (!error.empty()) {
-        value.kind = Value::Kind::text;
+        value.kind = TomlValue::Kind::text;
         value.text = raw;
         value.syntax_error = error;
     }
     value.raw = raw;
     // Whatever is wrong inside, the command line is the place.
-    const auto settle = [&place](auto&& self, Value& part) -> void {
+    const auto settle = [&place](auto&& self, TomlValue& part) -> void {
         part.place = part.key_place = place;
         part.from_override = true;
-        for (Value& item : part.items) self(self, item);
+        for (TomlValue& item : part.items) self(self, item);
     };
     settle(settle, value);
     return value;
@@ -190,13 +190,13 @@ Value parse_value(const std::string& raw, const Place& place) {
 
 }  // namespace
 
-Value parse_document(const std::string& text, const std::string& path, Problems& problems) {
+TomlValue parse_document(const std::string& text, const std::string& path, Problems& problems) {
     if (has_endless_key(text)) {
         problems.add({0, 1, 1, path}, "not a config: it has a key of more than 100 parts");
         return {};
     }
     try {
-        Value root = convert(toml::parse(text), path);
+        TomlValue root = convert(toml::parse(text), path);
         root.place = root.key_place = {0, 1, 1, path + ":1:1"};
         return root;
     } catch (const toml::parse_error& error) {
@@ -208,8 +208,8 @@ Value parse_document(const std::string& text, const std::string& path, Problems&
 namespace {
 
 // "window" -> {type = "window"}
-void become_table(Value& text) {
-    Value table;
+void become_table(TomlValue& text) {
+    TomlValue table;
     table.key = text.key;
     table.key_place = text.key_place;
     table.place = text.place;
@@ -218,9 +218,9 @@ void become_table(Value& text) {
     text = std::move(table);
 }
 
-void apply_override(Value& root, const std::string& override_text, int source, const std::vector<std::string>& typed,
-                    Problems& problems) {
-    const Place place{source, 1, 1, "command line: " + override_text};
+void apply_override(TomlValue& root, const std::string& override_text, int source,
+                    const std::vector<std::string>& typed, Problems& problems) {
+    const SourcePosition place{source, 1, 1, "command line: " + override_text};
     const auto equals = override_text.find('=');
     if (!is_utf8(override_text)) return problems.add(place, "is not valid UTF-8");
     if (equals == std::string::npos) {
@@ -229,27 +229,27 @@ void apply_override(Value& root, const std::string& override_text, int source, c
     const std::vector<std::string> keys = split_key(trimmed(override_text.substr(0, equals)));
     if (keys.empty()) return problems.add(place, "what stands before = is not a key such as model.d_model");
 
-    Value* table = &root;
+    TomlValue* table = &root;
     std::string path;
     for (std::size_t i = 0; i + 1 < keys.size(); ++i) {
         path += (i == 0 ? "" : ".") + keys[i];
-        Value* child = table->find(keys[i]);
+        TomlValue* child = table->find(keys[i]);
         if (child == nullptr) {
             table->items.emplace_back();
             child = &table->items.back();
             child->key = keys[i];
             child->key_place = child->place = place;
-        } else if (child->kind == Value::Kind::text && std::ranges::find(typed, path) != typed.end()) {
+        } else if (child->kind == TomlValue::Kind::text && std::ranges::find(typed, path) != typed.end()) {
             become_table(*child);
-        } else if (child->kind != Value::Kind::table) {
+        } else if (child->kind != TomlValue::Kind::table) {
             return problems.add(place,
                                 fmt::format("{} is {}, not a table, at {}", path, describe(*child), child->place.text));
         }
         table = child;
     }
-    Value value = parse_value(trimmed(override_text.substr(equals + 1)), place);
+    TomlValue value = parse_value(trimmed(override_text.substr(equals + 1)), place);
     value.key = keys.back();
-    Value* existing = table->find(value.key);
+    TomlValue* existing = table->find(value.key);
     if (existing == nullptr) {
         table->items.push_back(std::move(value));
     } else if (existing->from_override) {
@@ -261,7 +261,7 @@ void apply_override(Value& root, const std::string& override_text, int source, c
 
 }  // namespace
 
-void apply_overrides(Value& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
+void apply_overrides(TomlValue& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
                      Problems& problems) {
     const auto depth = [&](std::size_t i) {
         return std::count(overrides[i].begin(), std::ranges::find(overrides[i], '='), '.');
@@ -272,4 +272,4 @@ void apply_overrides(Value& root, const std::vector<std::string>& overrides, con
     for (const std::size_t i : order) apply_override(root, overrides[i], static_cast<int>(i) + 1, typed, problems);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

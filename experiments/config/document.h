@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Where something was written, in the order in which problems are listed: the file, then each override.
-struct Place {
+struct SourcePosition {
     int source = 0;  ///< 0: the file; n: the n-th override
     std::uint32_t line = 1, column = 1;
     std::string text;  ///< "run.toml:3:5" or "command line: model.d_model=x"
@@ -19,50 +19,50 @@ struct Place {
 /// Everything wrong with a config, collected so that all of it is reported at once.
 class Problems {
 public:
-    void add(const Place& place, const std::string& message) { list_.push_back({place, message}); }
+    void add(const SourcePosition& place, const std::string& message) { list_.push_back({place, message}); }
     bool empty() const { return list_.empty(); }
     /// Throws UsageError, a line per problem in the order of their places, unless there is none.
     void raise() const;
 
 private:
     struct Problem {
-        Place place;
+        SourcePosition place;
         std::string message;
     };
     std::vector<Problem> list_;
 };
 
-struct Value {
+struct TomlValue {
     enum class Kind { integer, real, boolean, text, date, list, table };
     Kind kind = Kind::table;
     std::int64_t integer = 0;
     double real = 0;
     bool boolean = false;
-    std::string text;          ///< of text
-    std::vector<Value> items;  ///< of a list, or of a table in the order of the text
-    std::string key;           ///< of an item of a table
-    Place key_place, place;    ///< of the key and of the value
+    std::string text;                 ///< of text
+    std::vector<TomlValue> items;     ///< of a list, or of a table in the order of the text
+    std::string key;                  ///< of an item of a table
+    SourcePosition key_place, place;  ///< of the key and of the value
     bool from_override = false;
     std::string raw;           ///< from the command line: the value as typed
     std::string syntax_error;  ///< from the command line: why `raw`, now text, is not TOML; else empty
 
     /// The item of a table with that key, or null.
-    const Value* find(const std::string& key) const;
-    Value* find(const std::string& key);
+    const TomlValue* find(const std::string& key) const;
+    TomlValue* find(const std::string& key);
 };
 
 /// "the integer 5", "the string \"abc\"", "a list": what a value is, for messages.
-std::string describe(const Value& value);
+std::string describe(const TomlValue& value);
 /// The value as one would type it on a command line.
-std::string spell(const Value& value);
+std::string spell(const TomlValue& value);
 
 /// The table that `text` holds; `path` names it in places. A syntax error becomes a problem and an empty table.
-Value parse_document(const std::string& text, const std::string& path, Problems& problems);
+TomlValue parse_document(const std::string& text, const std::string& path, Problems& problems);
 
 /// Sets every "model.d_model=32" in `root`, whole tables before their keys. A value that is not TOML is taken as an
 /// unquoted string. The string at a path of `typed` ("model.attention") becomes a table of one item, `type`, when a key
 /// inside it is set.
-void apply_overrides(Value& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
+void apply_overrides(TomlValue& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
                      Problems& problems);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,10 +9,10 @@
 #include <filesystem>
 #include <optional>
 
+#include "experiments/base/nearest.h"
 #include "experiments/config/field_text.h"
-#include "experiments/config/nearest.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -54,7 +54,7 @@ public:
     FieldReader(const Field& field, const std::string& path, Problems& problems)
         : field_(field), path_(path), problems_(problems) {}
 
-    bool read(const Value& value) {
+    bool read(const TomlValue& value) {
         if (is_several(value)) return false;
         switch (field_.kind) {
             case Field::Kind::integer: return read_integer(value, path_, *static_cast<std::int64_t*>(field_.value));
@@ -69,25 +69,25 @@ public:
     }
 
 private:
-    bool fail(const Value& value, const std::string& message) {
+    bool fail(const TomlValue& value, const std::string& message) {
         problems_.add(value.place, message);
         return false;
     }
 
-    bool wrong_type(const Value& value, const std::string& path, const std::string& wanted,
+    bool wrong_type(const TomlValue& value, const std::string& path, const std::string& wanted,
                     const std::string& mend = {}) {
         return fail(value, fmt::format("{} must be {}, got {}{}", path, wanted, describe(value), mend));
     }
 
     // Several values where one belongs: "1e-3,1e-4" on the command line, [1e-3, 1e-4] anywhere, seed=0..4.
-    bool is_several(const Value& value) {
+    bool is_several(const TomlValue& value) {
         if (field_.kind == Field::Kind::text_list || field_.kind == Field::Kind::integer_table) return false;
         std::string values;
-        if (value.kind == Value::Kind::list) {
+        if (value.kind == TomlValue::Kind::list) {
             std::vector<std::string> words;
-            for (const Value& item : value.items) words.push_back(spell(item));
+            for (const TomlValue& item : value.items) words.push_back(spell(item));
             values = fmt::format("{}", fmt::join(words, ","));
-        } else if (value.from_override && value.kind == Value::Kind::text && field_.kind != Field::Kind::text) {
+        } else if (value.from_override && value.kind == TomlValue::Kind::text && field_.kind != Field::Kind::text) {
             const bool range = field_.kind == Field::Kind::integer && value.text.find("..") != std::string::npos;
             if (value.text.find(',') == std::string::npos && !range) return false;
             values = value.text;
@@ -99,12 +99,12 @@ private:
         return true;
     }
 
-    bool read_integer(const Value& value, const std::string& path, std::int64_t& target) {
-        if (value.kind != Value::Kind::integer) {
+    bool read_integer(const TomlValue& value, const std::string& path, std::int64_t& target) {
+        if (value.kind != TomlValue::Kind::integer) {
             std::string mend;
-            const std::optional<double> number = value.kind == Value::Kind::real   ? value.real
-                                                 : value.kind == Value::Kind::text ? as_number(value.text)
-                                                                                   : std::nullopt;
+            const std::optional<double> number = value.kind == TomlValue::Kind::real   ? value.real
+                                                 : value.kind == TomlValue::Kind::text ? as_number(value.text)
+                                                                                       : std::nullopt;
             constexpr double exact = 9007199254740992.0;  // 2^53
             if (number && std::trunc(*number) == *number && std::abs(*number) <= exact) {
                 mend = fmt::format("; write {}", static_cast<std::int64_t>(*number));
@@ -119,12 +119,12 @@ private:
         return true;
     }
 
-    bool read_real(const Value& value) {
-        if (value.kind != Value::Kind::real && value.kind != Value::Kind::integer) {
-            const auto number = value.kind == Value::Kind::text ? as_number(value.text) : std::nullopt;
+    bool read_real(const TomlValue& value) {
+        if (value.kind != TomlValue::Kind::real && value.kind != TomlValue::Kind::integer) {
+            const auto number = value.kind == TomlValue::Kind::text ? as_number(value.text) : std::nullopt;
             return wrong_type(value, path_, "a number", number ? "; write " + spell_number(*number) : "");
         }
-        const double number = value.kind == Value::Kind::real ? value.real : static_cast<double>(value.integer);
+        const double number = value.kind == TomlValue::Kind::real ? value.real : static_cast<double>(value.integer);
         if (!std::isfinite(number)) return fail(value, fmt::format("{} must be finite, got {}", path_, number));
         const RealRange& range = field_.real_range;
         const bool inside = number >= range.min && number > range.above && number <= range.max && number < range.below;
@@ -135,26 +135,26 @@ private:
         return true;
     }
 
-    bool read_boolean(const Value& value) {
-        if (value.kind != Value::Kind::boolean) return wrong_type(value, path_, "true or false");
+    bool read_boolean(const TomlValue& value) {
+        if (value.kind != TomlValue::Kind::boolean) return wrong_type(value, path_, "true or false");
         *static_cast<bool*>(field_.value) = value.boolean;
         return true;
     }
 
     // The string that a value stands for: on the command line anything without quotes is one, also 12 or true.
-    std::optional<std::string> text_of(const Value& value) {
+    std::optional<std::string> text_of(const TomlValue& value) {
         const bool starts_quoted = !value.raw.empty() && (value.raw[0] == '"' || value.raw[0] == '\'');
         if (value.from_override && !value.syntax_error.empty() && starts_quoted) {
             fail(value, fmt::format("{} is not a TOML string: {}", path_, value.syntax_error));
             return std::nullopt;
         }
-        if (value.kind == Value::Kind::text) return value.text;
+        if (value.kind == TomlValue::Kind::text) return value.text;
         if (value.from_override && !value.raw.empty()) return value.raw;
         wrong_type(value, path_, wanted_by(field_));
         return std::nullopt;
     }
 
-    bool read_text(const Value& value) {
+    bool read_text(const TomlValue& value) {
         std::optional<std::string> text = text_of(value);
         if (!text) return false;
         if (text->find('\0') != std::string::npos) return fail(value, path_ + " must not hold a NUL character");
@@ -163,7 +163,7 @@ private:
         return true;
     }
 
-    bool is_choice(const Value& value, const std::string& word) {
+    bool is_choice(const TomlValue& value, const std::string& word) {
         if (std::find(field_.choices.begin(), field_.choices.end(), word) != field_.choices.end()) return true;
         const std::string near = nearest(word, field_.choices);
         const std::string mend = near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near);
@@ -171,21 +171,21 @@ private:
                     fmt::format("{} must be one of {}, got \"{}\"{}", path_, quoted_list(field_.choices), word, mend));
     }
 
-    bool read_choice(const Value& value) {
+    bool read_choice(const TomlValue& value) {
         const std::optional<std::string> word = text_of(value);
         if (!word || !is_choice(value, *word)) return false;
         *static_cast<std::string*>(field_.value) = *word;
         return true;
     }
 
-    bool read_text_list(const Value& value) {
-        std::vector<Value> items = value.items;
-        if (value.kind != Value::Kind::list) {
+    bool read_text_list(const TomlValue& value) {
+        std::vector<TomlValue> items = value.items;
+        if (value.kind != TomlValue::Kind::list) {
             // The shell eats quotes: [q,k] stands for ["q", "k"].
             const bool bracketed = value.raw.size() > 2 && value.raw.front() == '[' && value.raw.back() == ']';
-            if (!bracketed || value.kind != Value::Kind::text) return wrong_type(value, path_, wanted_by(field_));
+            if (!bracketed || value.kind != TomlValue::Kind::text) return wrong_type(value, path_, wanted_by(field_));
             for (const std::string& word : split_at_commas(value.raw.substr(1, value.raw.size() - 2))) {
-                Value item = value;
+                TomlValue item = value;
                 item.text = item.raw = word;
                 item.syntax_error.clear();
                 items.push_back(item);
@@ -193,8 +193,8 @@ private:
         }
         std::vector<std::string> words;
         bool good = true;
-        for (const Value& item : items) {
-            if (item.kind != Value::Kind::text) good = wrong_type(item, path_, wanted_by(field_));
+        for (const TomlValue& item : items) {
+            if (item.kind != TomlValue::Kind::text) good = wrong_type(item, path_, wanted_by(field_));
             else if (!is_choice(item, item.text)) good = false;
             else if (std::find(words.begin(), words.end(), item.text) != words.end()) {
                 good = fail(item, fmt::format("{} names \"{}\" twice", path_, item.text));
@@ -206,15 +206,15 @@ private:
         return good;
     }
 
-    bool read_integer_table(const Value& value) {
-        if (value.kind != Value::Kind::table) {
+    bool read_integer_table(const TomlValue& value) {
+        if (value.kind != TomlValue::Kind::table) {
             const std::string example =
                 field_.choices.empty() ? "" : fmt::format(" such as {} = 10", field_.choices.front());
             return wrong_type(value, path_, wanted_by(field_) + example);
         }
         std::map<std::string, std::int64_t> table;
         bool good = true;
-        for (const Value& item : value.items) {
+        for (const TomlValue& item : value.items) {
             const std::string path = path_ + "." + item.key;
             if (std::find(field_.choices.begin(), field_.choices.end(), item.key) == field_.choices.end()) {
                 problems_.add(item.key_place,
@@ -228,7 +228,7 @@ private:
         return good;
     }
 
-    bool is_list(const Value& item, const std::string& path) {
+    bool is_list(const TomlValue& item, const std::string& path) {
         Field field;
         field.kind = Field::Kind::integer;
         return FieldReader(field, path, problems_).is_several(item);
@@ -241,8 +241,8 @@ private:
 
 }  // namespace
 
-bool read_field(const Field& field, const std::string& path, const Value& value, Problems& problems) {
+bool read_field(const Field& field, const std::string& path, const TomlValue& value, Problems& problems) {
     return FieldReader(field, path, problems).read(value);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,7 +7,7 @@
 
 #include "experiments/config/document.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 std::string range_of(const IntegerRange& range) {
     const IntegerRange open;
@@ -91,10 +91,10 @@ std::string quoted_list(const std::vector<std::string>& words) {
 }
 
 std::string spell_number(double number) {
-    Value value;
-    value.kind = Value::Kind::real;
+    TomlValue value;
+    value.kind = TomlValue::Kind::real;
     value.real = number;
     return spell(value);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

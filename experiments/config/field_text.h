@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config/fields.h"
+#include "experiments/base/fields.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// "at least 0 and below 1", "from 1 to 1000"; empty when there is no limit.
 std::string range_of(const IntegerRange& range);
@@ -28,4 +28,4 @@ std::string quoted_list(const std::vector<std::string>& words);
 /// The shortest digits that read back as the same double, and never an integer to TOML.
 std::string spell_number(double number);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,10 +6,10 @@
 #include <fstream>
 #include <memory>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -24,7 +24,7 @@ ProbeNeeds needs_of(const LogConfig& log) {
     ProbeNeeds needs;
     for (const auto& [name, every] : log.probes) {
         const std::unique_ptr<Probe> probe = make_probe(name);
-        needs.weights_before = needs.weights_before || probe->moment() == Moment::update;
+        needs.weights_before = needs.weights_before || probe->stage() == ProbeStage::update;
         if (const auto* capture = dynamic_cast<const CaptureProbe*>(probe.get())) {
             needs.captures = true;
             needs.captured_gradients = needs.captured_gradients || capture->needs_activation_gradients();
@@ -155,4 +155,4 @@ std::string readable_bytes(double bytes) {
     return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

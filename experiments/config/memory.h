@@ -8,7 +8,7 @@
 
 #include "experiments/config/config.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// In doubles, which no product of sizes overflows.
 struct MemoryEstimate {
@@ -38,4 +38,4 @@ void refuse_if_too_large(const MemoryEstimate& estimate, double available);
 /// "1.5 GB" (powers of ten).
 std::string readable_bytes(double bytes);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
+#include "experiments/base/errors.h"
 #include "experiments/config/config.h"
 #include "experiments/config/memory.h"
-#include "experiments/errors.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -90,7 +90,7 @@ void settle_by_task(Config& config, const Task& task) {
 
 }  // namespace
 
-Experiment settle(Config config) {
+Experiment build_experiment_of_any_size(Config config) {
     Experiment experiment;
     experiment.task = config.task->build(static_cast<std::uint64_t>(config.seed));
     settle_by_task(config, *experiment.task);
@@ -100,11 +100,11 @@ Experiment settle(Config config) {
     return experiment;
 }
 
-Experiment prepare(Config config) {
-    Experiment experiment = settle(std::move(config));
+Experiment build_experiment(Config config) {
+    Experiment experiment = build_experiment_of_any_size(std::move(config));
     const std::optional<double> available = available_memory();
     if (available) refuse_if_too_large(estimate_memory(experiment), *available);
     return experiment;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,17 +5,17 @@
 
 #include <algorithm>
 
+#include "experiments/base/nearest.h"
 #include "experiments/config/field_reader.h"
-#include "experiments/config/nearest.h"
 #include "experiments/config/sections.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
-bool Reading::good(std::initializer_list<const char*> paths) const {
+bool ReadKeys::good(std::initializer_list<const char*> paths) const {
     return std::none_of(paths.begin(), paths.end(), [this](const char* path) { return bad.count(path) != 0; });
 }
 
-Place Reading::place_of(std::initializer_list<std::string> paths) const {
+SourcePosition ReadKeys::place_of(std::initializer_list<std::string> paths) const {
     for (const std::string& path : paths) {
         const auto found = places.find(path);
         if (found != places.end()) return found->second;
@@ -27,24 +27,25 @@ namespace {
 
 class ConfigReader {
 public:
-    ConfigReader(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited)
+    ConfigReader(const TomlValue& root, const std::string& file, Config& config, Problems& problems, bool inherited)
         : root_(root), config_(config), problems_(problems), inherited_(inherited) {
         reading_.file = file;
     }
 
-    Reading read() {
+    ReadKeys read() {
         // Types first, since they decide which other keys there are. One that was refused leaves the default.
         for (const Section& section : sections_of(config_)) {
             for (const Field& field : section.fields.list()) {
                 if (is_type(field)) read_key(section, field);
             }
         }
-        if (const TaskType* type = find_task_type(config_.task_type)) config_.task = type->settings();
+        if (const Type<TaskSettings>* type = find_type<TaskSettings>(config_.task_type))
+            config_.task = type->settings();
         ModelConfig& model = config_.model;
-        model.attention.settings = find_attention_type(model.attention.type)->settings();
-        model.position.settings = find_position_type(model.position.type)->settings();
-        config_.optimizer.settings = find_optimizer_type(config_.optimizer.type)->settings();
-        config_.schedule.settings = find_schedule_type(config_.schedule.type)->settings();
+        model.attention.settings = find_type<AttentionSettings>(model.attention.type)->settings();
+        model.position.settings = find_type<PositionSettings>(model.position.type)->settings();
+        config_.optimizer.settings = find_type<OptimizerSettings>(config_.optimizer.type)->settings();
+        config_.schedule.settings = find_type<ScheduleSettings>(config_.schedule.type)->settings();
         for (const Section& section : sections_of(config_)) {
             for (const Field& field : section.fields.list()) {
                 if (!is_type(field)) read_key(section, field);
@@ -60,12 +61,12 @@ private:
 
     // The table of a section, null when it is not in the config, or set as a whole on the command line, which
     // report_unknown_keys refuses. One that stands for a typed key is a value like others.
-    const Value* table_of(const Section& section) const {
-        const Value* table = &root_;
+    const TomlValue* table_of(const Section& section) const {
+        const TomlValue* table = &root_;
         for (std::size_t begin = 0; table != nullptr && begin < section.name.size();) {
             const std::size_t end = std::min(section.name.find('.', begin), section.name.size());
             table = table->find(section.name.substr(begin, end - begin));
-            if (table != nullptr && table->kind != Value::Kind::table) return nullptr;
+            if (table != nullptr && table->kind != TomlValue::Kind::table) return nullptr;
             const bool value = section.type != nullptr && end == section.name.size();
             if (table != nullptr && table->from_override && !value) return nullptr;
             begin = end + 1;
@@ -74,11 +75,11 @@ private:
     }
 
     void read_key(const Section& section, const Field& field) {
-        const Value* table = table_of(section);
-        const Value* value = table == nullptr ? nullptr : table->find(field.key);
+        const TomlValue* table = table_of(section);
+        const TomlValue* value = table == nullptr ? nullptr : table->find(field.key);
         const std::string path = join_path(section.name, field.key);
         std::string written = path;
-        if (field.typed && value != nullptr && value->kind == Value::Kind::table) {
+        if (field.typed && value != nullptr && value->kind == TomlValue::Kind::table) {
             value = value->find("type");
             written = join_path(path, "type");
         }
@@ -87,7 +88,7 @@ private:
             reading_.places[path] = value->place;
             if (!read_field(field, written, *value, problems_)) reading_.bad.insert(path);
         } else if (field.required) {
-            const Place place = table == nullptr ? reading_.place_of({section.name}) : table->place;
+            const SourcePosition place = table == nullptr ? reading_.place_of({section.name}) : table->place;
             const bool choice = field.kind == Field::Kind::choice;
             problems_.add(place,
                           fmt::format("{} is missing; it has no default{}", path,
@@ -97,7 +98,7 @@ private:
     }
 
     void report_unknown_keys(const Section& section) {
-        const Value* table = table_of(section);
+        const TomlValue* table = table_of(section);
         if (table == nullptr) return;
         std::vector<std::string> tables;
         for (const Section& other : sections_of(config_)) {
@@ -107,11 +108,11 @@ private:
                 tables.push_back(section.name.empty() ? other.name : other.name.substr(section.name.size() + 1));
             }
         }
-        for (const Value& item : table->items) {
+        for (const TomlValue& item : table->items) {
             if (section.find(item.key) != nullptr || (section.type != nullptr && item.key == "type")) continue;
             if (std::find(tables.begin(), tables.end(), item.key) == tables.end()) {
                 report_unknown(section, item, tables);
-            } else if (item.kind != Value::Kind::table) {
+            } else if (item.kind != TomlValue::Kind::table) {
                 const std::string path = join_path(section.name, item.key);
                 problems_.add(item.place,
                               fmt::format("{} must be a table, written [{}], got {}", path, path, describe(item)));
@@ -123,7 +124,7 @@ private:
         }
     }
 
-    void report_unknown(const Section& section, const Value& item, const std::vector<std::string>& tables) {
+    void report_unknown(const Section& section, const TomlValue& item, const std::vector<std::string>& tables) {
         const std::string path = join_path(section.name, item.key);
         const std::vector<std::string> owners = types_with(section.name, item.key);
         if (!owners.empty()) {
@@ -157,17 +158,18 @@ private:
         return section.type != nullptr ? *section.type : *static_cast<const std::string*>(section.find("type")->value);
     }
 
-    const Value& root_;
+    const TomlValue& root_;
     Config& config_;
     Problems& problems_;
     bool inherited_;
-    Reading reading_;
+    ReadKeys reading_;
 };
 
 }  // namespace
 
-Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited) {
+ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems,
+                     bool inherited) {
     return ConfigReader(root, file, config, problems, inherited).read();
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,23 +8,24 @@
 #include "experiments/config/config.h"
 #include "experiments/config/document.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// What the reader leaves for those who check on: where each key was written, and which ones are unusable.
-struct Reading {
+struct ReadKeys {
     /// By path, "model.d_model"; only keys that were given. The type of [model.attention] is at "model.attention".
-    std::map<std::string, Place> places;
+    std::map<std::string, SourcePosition> places;
     std::set<std::string> bad;  ///< paths whose value was refused
     std::string file;
 
     bool given(const std::string& path) const { return places.count(path) != 0; }
     bool good(std::initializer_list<const char*> paths) const;
     /// Where the first of these keys that was given stands.
-    Place place_of(std::initializer_list<std::string> paths) const;
+    SourcePosition place_of(std::initializer_list<std::string> paths) const;
 };
 
 /// Reads every key of `root`. Unknown keys, missing keys and refused values become problems; with `inherited` (see
 /// load_config) those left over from another type do not.
-Reading read_config(const Value& root, const std::string& file, Config& config, Problems& problems, bool inherited);
+ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems,
+                     bool inherited);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -2,7 +2,7 @@
 
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -11,13 +11,6 @@ constexpr std::int64_t largest_size = 1'000'000'000;
 constexpr std::int64_t largest_step = 1'000'000'000'000;
 constexpr IntegerRange sizes{.min = 1, .max = largest_size};
 constexpr IntegerRange every_so_many{.min = 1, .max = largest_step};
-
-template <class Type>
-std::vector<std::string> names_of(const std::vector<Type>& types) {
-    std::vector<std::string> names;
-    for (const Type& type : types) names.push_back(type.name);
-    return names;
-}
 
 }  // namespace
 
@@ -36,10 +29,14 @@ void ModelConfig::fields(Fields& fields) {
                  {.min = 0, .max = 4 * largest_size})
         .given = &d_ff_given;
     fields.choice("activation", activation, {"gelu", "relu", "silu"}, "of the feed-forward half");
-    fields.choice("position", position.type, names_of(position_types()), "how a model knows where a token stands")
+    fields
+        .choice("position", position.type, registry<PositionSettings>().names(),
+                "how a model knows where a token stands")
         .typed = true;
     fields.choice("norm", norm, {"none", "pre", "post"}, "where the layer norms stand");
-    fields.choice("attention", attention.type, names_of(attention_types()), "how queries and keys become weights")
+    fields
+        .choice("attention", attention.type, registry<AttentionSettings>().names(),
+                "how queries and keys become weights")
         .typed = true;
     fields.boolean("causal", causal, "a token sees only itself and those before it");
     fields.boolean("bias", bias, "biases of every Linear");
@@ -61,14 +58,14 @@ void InitConfig::fields(Fields& fields) {
 }
 
 void OptimizerConfig::fields(Fields& fields) {
-    fields.choice("type", type, names_of(optimizer_types()), "update rule");
+    fields.choice("type", type, registry<OptimizerSettings>().names(), "update rule");
     fields.real("lr", lr, "learning rate", {.min = 0});
     fields.real("weight_decay", weight_decay, "pull of every parameter towards 0", {.min = 0});
     if (settings) settings->fields(fields);
 }
 
 void ScheduleConfig::fields(Fields& fields) {
-    fields.choice("type", type, names_of(schedule_types()), "how the learning rate goes on after warm-up");
+    fields.choice("type", type, registry<ScheduleSettings>().names(), "how the learning rate goes on after warm-up");
     fields.integer("warmup_steps", warmup_steps, "steps over which it grows from 0", {.min = 0, .max = largest_step});
     if (settings) settings->fields(fields);
 }
@@ -119,7 +116,8 @@ std::vector<std::string> Section::keys() const {
 
 std::vector<Section> sections_of(Config& config) {
     Fields task;
-    task.choice("type", config.task_type, names_of(task_types()), "where tokens and targets come from").required = true;
+    task.choice("type", config.task_type, registry<TaskSettings>().names(), "where tokens and targets come from")
+        .required = true;
     if (config.task) config.task->fields(task);
 
     const auto fields_of = [](auto& settings) {
@@ -161,10 +159,10 @@ std::string join_path(const std::string& section, const std::string& key) {
 namespace {
 
 /// The types that have a key of that name of their own.
-template <class Type>
-std::vector<std::string> owners_of(const std::string& key, const std::vector<Type>& types) {
+template <class Settings>
+std::vector<std::string> owners_of(const std::string& key) {
     std::vector<std::string> owners;
-    for (const Type& type : types) {
+    for (const Type<Settings>& type : types<Settings>()) {
         Section own;
         const auto settings = type.settings();
         settings->fields(own.fields);
@@ -176,12 +174,12 @@ std::vector<std::string> owners_of(const std::string& key, const std::vector<Typ
 }  // namespace
 
 std::vector<std::string> types_with(const std::string& section, const std::string& key) {
-    if (section == "task") return owners_of(key, task_types());
-    if (section == "model.attention") return owners_of(key, attention_types());
-    if (section == "model.position") return owners_of(key, position_types());
-    if (section == "optimizer") return owners_of(key, optimizer_types());
-    if (section == "schedule") return owners_of(key, schedule_types());
+    if (section == "task") return owners_of<TaskSettings>(key);
+    if (section == "model.attention") return owners_of<AttentionSettings>(key);
+    if (section == "model.position") return owners_of<PositionSettings>(key);
+    if (section == "optimizer") return owners_of<OptimizerSettings>(key);
+    if (section == "schedule") return owners_of<ScheduleSettings>(key);
     return {};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,7 +6,7 @@
 
 #include "experiments/config/config.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 struct Section {
     std::string name;  ///< "" (above all tables), "model", "model.init", ...
@@ -30,4 +30,4 @@ std::string join_path(const std::string& section, const std::string& key);
 /// The types that own a key of a section with a `type` ("schedule", "final_ratio" -> {"cosine"}).
 std::vector<std::string> types_with(const std::string& section, const std::string& key);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,7 +7,7 @@
 #include "experiments/config/field_text.h"
 #include "experiments/config/sections.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -66,4 +66,4 @@ std::map<std::string, std::string> config_values(const Config& config) {
     return values;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,7 +6,7 @@
 
 #include "experiments/config/config.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// The config as TOML, section by section in a fixed order, restricted to the keys whose path `wanted` says yes to.
 std::string write_config(const Config& config, const std::function<bool(const std::string& path)>& wanted);
@@ -14,4 +14,4 @@ std::string write_config(const Config& config, const std::function<bool(const st
 /// Every key's value, as the resolved config spells it, by path ("model.d_model").
 std::map<std::string, std::string> config_values(const Config& config);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "experiments/optimizers/adam_fields.h"
-#include "experiments/optimizers/optimizer_type.h"
+#include "experiments/optimizers/optimizer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -23,11 +23,12 @@ private:
     optim::AdamOptions options_;
 };
 
-const RegisterOptimizer adam("adam", "steps scaled by the gradient's mean square; weight decay goes into the gradient",
-                             [] { return std::make_unique<AdamSettings>(false); });
-const RegisterOptimizer adamw("adamw", "adam whose weight decay shrinks the weights themselves",
-                              [] { return std::make_unique<AdamSettings>(true); });
+const RegisterType<OptimizerSettings> adam(
+    "adam", "steps scaled by the gradient's mean square; weight decay goes into the gradient",
+    [] { return std::make_unique<AdamSettings>(false); });
+const RegisterType<OptimizerSettings> adamw("adamw", "adam whose weight decay shrinks the weights themselves",
+                                            [] { return std::make_unique<AdamSettings>(true); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

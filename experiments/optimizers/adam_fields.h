@@ -1,10 +1,10 @@
 // The keys that Adam has wherever it is used: as `adam`, `adamw` and within `muon`.
 #pragma once
 
-#include "experiments/config/fields.h"
+#include "experiments/base/fields.h"
 #include "optim/adam.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 inline void adam_fields(Fields& fields, optim::AdamOptions& options) {
     fields.real("beta1", options.beta1, "memory of the gradient's mean", {.min = 0, .below = 1});
@@ -12,4 +12,4 @@ inline void adam_fields(Fields& fields, optim::AdamOptions& options) {
     fields.real("eps", options.eps, "added to the root of the mean square", {.min = 0});
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

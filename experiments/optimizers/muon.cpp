@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "experiments/optimizers/adam_fields.h"
-#include "experiments/optimizers/optimizer_type.h"
+#include "experiments/optimizers/optimizer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -25,9 +25,10 @@ private:
     optim::MuonOptions options_;
 };
 
-const RegisterOptimizer registered("muon", "orthogonalised steps for the blocks' matrices; adamw elsewhere",
-                                   [] { return std::make_unique<MuonSettings>(); });
+const RegisterType<OptimizerSettings> registered("muon",
+                                                 "orthogonalised steps for the blocks' matrices; adamw elsewhere",
+                                                 [] { return std::make_unique<MuonSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

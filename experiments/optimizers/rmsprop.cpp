@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "experiments/optimizers/optimizer_type.h"
+#include "experiments/optimizers/optimizer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -23,9 +23,9 @@ private:
     optim::RmsPropOptions options_;
 };
 
-const RegisterOptimizer registered("rmsprop", "the gradient divided by the root of its mean square",
-                                   [] { return std::make_unique<RmsPropSettings>(); });
+const RegisterType<OptimizerSettings> registered("rmsprop", "the gradient divided by the root of its mean square",
+                                                 [] { return std::make_unique<RmsPropSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "experiments/optimizers/optimizer_type.h"
+#include "experiments/optimizers/optimizer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -27,9 +27,9 @@ private:
     optim::SgdOptions options_;
 };
 
-const RegisterOptimizer registered("sgd", "gradient descent, with momentum if wanted",
-                                   [] { return std::make_unique<SgdSettings>(); });
+const RegisterType<OptimizerSettings> registered("sgd", "gradient descent, with momentum if wanted",
+                                                 [] { return std::make_unique<SgdSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/positions/position_type.h"
+#include "experiments/positions/position.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -9,10 +9,10 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::alibi; }
 };
 
-const RegisterPosition registered(
+const RegisterType<PositionSettings> registered(
     "alibi", "scores lowered by the distance times a slope per head; needs an attention with such scores",
     [] { return std::make_unique<AlibiSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

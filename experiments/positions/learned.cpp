@@ -1,6 +1,6 @@
-#include "experiments/positions/position_type.h"
+#include "experiments/positions/position.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -9,9 +9,9 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::learned; }
 };
 
-const RegisterPosition registered("learned", "a trained row per position, added to the embedding",
-                                  [] { return std::make_unique<LearnedSettings>(); });
+const RegisterType<PositionSettings> registered("learned", "a trained row per position, added to the embedding",
+                                                [] { return std::make_unique<LearnedSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/positions/position_type.h"
+#include "experiments/positions/position.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -9,9 +9,9 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::none; }
 };
 
-const RegisterPosition registered("none", "nothing; only a causal mask tells tokens apart by their place",
-                                  [] { return std::make_unique<NoneSettings>(); });
+const RegisterType<PositionSettings> registered("none", "nothing; only a causal mask tells tokens apart by their place",
+                                                [] { return std::make_unique<NoneSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include "experiments/positions/position_type.h"
+#include "experiments/positions/position.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -17,9 +17,10 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::rotary; }
 };
 
-const RegisterPosition registered("rotary", "q and k of every head turned by angles that grow with the position",
-                                  [] { return std::make_unique<RotarySettings>(); });
+const RegisterType<PositionSettings> registered("rotary",
+                                                "q and k of every head turned by angles that grow with the position",
+                                                [] { return std::make_unique<RotarySettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include "experiments/positions/position_type.h"
+#include "experiments/positions/position.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -18,9 +18,9 @@ public:
     }
 };
 
-const RegisterPosition registered("sinusoidal", "fixed sines and cosines, added to the embedding",
-                                  [] { return std::make_unique<SinusoidalSettings>(); });
+const RegisterType<PositionSettings> registered("sinusoidal", "fixed sines and cosines, added to the embedding",
+                                                [] { return std::make_unique<SinusoidalSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -13,7 +13,7 @@
 
 #include "experiments/probes/attention_rows.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -30,7 +30,7 @@ const RegisterRowMetric registered{{
     .units = "nat",
     .formula = "mean over sequences and query positions of -sum p ln p, on the evaluation batches",
     .source = "Shannon 1948",
-    .sequences = Source::evaluation,
+    .sequences = SequenceSource::evaluation,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             *sum += entropy(row);
@@ -46,7 +46,7 @@ const RegisterRowMetric registered_normalized{{
     .formula = "mean over sequences and query positions of -sum p ln p / ln n, n the number of visible keys, n > 1, on "
                "the evaluation batches",
     .source = "Shannon 1948",
-    .sequences = Source::evaluation,
+    .sequences = SequenceSource::evaluation,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             if (row.visible < 2) return;
@@ -57,4 +57,4 @@ const RegisterRowMetric registered_normalized{{
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

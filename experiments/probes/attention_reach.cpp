@@ -18,7 +18,7 @@
 
 #include "experiments/probes/attention_rows.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -28,7 +28,7 @@ const RegisterRowMetric registered_distance{{
     .units = "token",
     .formula = "mean over sequences and queries of sum_k p_k (q - k), on the evaluation batches",
     .source = "Vig and Belinkov 2019",
-    .sequences = Source::evaluation,
+    .sequences = SequenceSource::evaluation,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             for (std::int64_t key = 0; key < row.length; ++key)
@@ -48,7 +48,7 @@ const RegisterRowMetric registered_confidence{{
     .units = "1",
     .formula = "mean over sequences and queries of max_k p_k, on the evaluation batches",
     .source = "Voita et al. 2019",
-    .sequences = Source::evaluation,
+    .sequences = SequenceSource::evaluation,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             *sum += *std::max_element(row.weights, row.weights + row.length);
@@ -62,7 +62,7 @@ const RegisterRowMetric registered_sink{{
     .units = "1",
     .formula = "mean over sequences and queries, position 0 included, of p_0, on the evaluation batches",
     .source = "Xiao et al. 2023",
-    .sequences = Source::evaluation,
+    .sequences = SequenceSource::evaluation,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             *sum += row.weights[0];
@@ -99,4 +99,4 @@ const RegisterProbe registered_lags("lag_profile", [] { return std::make_unique<
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,7 +5,7 @@
 
 #include "autograd/parallel.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -76,7 +76,7 @@ public:
                 .dimensions = {{"layer", setup.layers(), {}}, {"head", setup.heads(), {}}}};
     }
 
-    std::vector<Source> sources() const override { return {metric_.sequences}; }
+    std::vector<SequenceSource> sources() const override { return {metric_.sequences}; }
 
     std::unique_ptr<Accumulator> accumulate(const ProbeContext& context) const override {
         return mean_over_rows(context.model, 1, metric_.read);
@@ -96,4 +96,4 @@ RegisterRowMetric::RegisterRowMetric(const RowMetric& metric) {
     RegisterProbe(metric.name, [metric] { return std::make_unique<RowProbe>(metric); });
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

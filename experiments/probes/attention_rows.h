@@ -7,7 +7,7 @@
 
 #include "experiments/probes/capture.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// The attention of one query in one sequence.
 struct AttentionRow {
@@ -27,7 +27,7 @@ std::unique_ptr<Accumulator> mean_over_rows(const nn::Transformer& model, std::i
 /// A metric [L, H] of that kind. Its invariance is GL, since the weights depend on W_q W_k^T alone.
 struct RowMetric {
     std::string name, long_name, units, formula, source;
-    Source sequences;
+    SequenceSource sequences;
     ReadRow read;
     /// Smallest and largest value.
     std::function<std::pair<double, double>(const ProbeSetup& setup)> range = [](const ProbeSetup&) {
@@ -39,4 +39,4 @@ struct RegisterRowMetric {
     explicit RegisterRowMetric(const RowMetric& metric);
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,7 +9,7 @@
 #include "autograd/parallel.h"
 #include "experiments/probes/extra_pass.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -211,7 +211,7 @@ const Tensor& LayerCapture::grad_scores() const {
     return state_->grad_scores.get([&] { return through_softmax(weights(), grad_weights()); });
 }
 
-Capture::Capture(nn::Transformer& model, const Batch& batch, Source source, bool gradients)
+Capture::Capture(nn::Transformer& model, const Batch& batch, SequenceSource source, bool gradients)
     : model_(model), batch_(batch), source_(source), layers_(model.blocks.size()) {
     std::vector<nn::AttentionRecord> records(layers_.size());
     for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -248,4 +248,4 @@ Capture::Capture(nn::Transformer& model, const Batch& batch, Source source, bool
     for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].state_->values = records[l].detached();
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

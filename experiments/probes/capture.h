@@ -11,7 +11,7 @@
 
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// One layer. B sequences, H heads, T positions, d_k = d_v the head's width, d the model's. All in the model's dtype.
 class LayerCapture {
@@ -44,10 +44,10 @@ public:
     /// Runs the model on the batch. `gradients`: of L = sum over the sequences b of L_b, where L_b is the mean
     /// cross-entropy over b's own scored targets (0 where there is none): so the gradient at sequence b's activations
     /// is that of L_b. The parameters' own gradients are left as they were, and so is the model's mode.
-    Capture(nn::Transformer& model, const Batch& batch, Source source, bool gradients);
+    Capture(nn::Transformer& model, const Batch& batch, SequenceSource source, bool gradients);
 
     const Batch& batch() const { return batch_; }
-    Source source() const { return source_; }
+    SequenceSource source() const { return source_; }
     nn::Transformer& model() const { return model_; }
     const Tensor& logits() const { return logits_; }  ///< [B, T, V]
     const LayerCapture& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
@@ -56,9 +56,9 @@ public:
 private:
     nn::Transformer& model_;
     Batch batch_;
-    Source source_;
+    SequenceSource source_;
     Tensor logits_;
     std::vector<LayerCapture> layers_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -10,7 +10,7 @@
 // Invariance: GL. The circuits do not know the head's inner basis.
 #include "experiments/probes/head_matrices.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -36,7 +36,7 @@ public:
                 .null_std = 1 / static_cast<double>(setup.d_model())};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const std::int64_t heads = context.model.options().block.num_heads;
@@ -62,4 +62,4 @@ const RegisterProbe registered("circuit_cosine", [] { return std::make_unique<Ci
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

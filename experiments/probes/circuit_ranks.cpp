@@ -15,7 +15,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/random_heads.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -40,7 +40,7 @@ public:
 
     MetricSpec spec(const ProbeSetup& setup) const override {
         const std::int64_t d = setup.d_model(), k = setup.head_dim();
-        const Null null = measured_null("null." + meaning_.name, setup, [&](RandomHeads& random) {
+        const NullDistribution null = measured_null("null." + meaning_.name, setup, [&](RandomHeads& random) {
             const Matrix left = random.triangle(d, k), right = random.triangle(d, k);
             return meaning_.rank(singular_values(left * right.transpose()));
         });
@@ -57,7 +57,7 @@ public:
                 .null_std = null.std};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const std::int64_t heads = context.model.options().block.num_heads;
@@ -92,4 +92,4 @@ const RegisterProbe registered_effective("effective_rank", [] {
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

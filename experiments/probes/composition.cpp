@@ -17,7 +17,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/random_heads.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -55,7 +55,7 @@ struct Input {
 class Composition : public Probe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const Null null = measured_null("null.composition", setup, [&](RandomHeads& random) {
+        const NullDistribution null = measured_null("null.composition", setup, [&](RandomHeads& random) {
             return draw(random, setup.d_model(), setup.head_dim());
         });
         return {.name = "composition",
@@ -77,7 +77,7 @@ public:
                 .null_std = null.std};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const std::int64_t L = context.model.num_layers(), H = context.model.options().block.num_heads;
@@ -113,4 +113,4 @@ const RegisterProbe registered("composition", [] { return std::make_unique<Compo
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -16,7 +16,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -45,7 +45,7 @@ public:
                 .dimensions = {{"layer", setup.layers(), {}}, {"head", setup.heads(), {}}}};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const nn::Transformer& model = context.model;
@@ -66,4 +66,4 @@ const RegisterProbe registered("copying", [] { return std::make_unique<Copying>(
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,7 +5,7 @@
 #include "autograd/profile.h"
 #include "autograd/random.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -60,4 +60,4 @@ std::vector<Tensor> gradients_of(const ProbeContext& context, const Tensor& inpu
     return gradients;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,7 +6,7 @@
 
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Runs body, in which gradients of the model's parameters (and of its heads' gates) may be made and dropped at will
 /// (there are none at its start) and its mode changed; afterwards all is as before, also when body throws. The time it
@@ -20,4 +20,4 @@ void with_own_gradients(nn::Transformer& model, const std::function<void()>& bod
 std::vector<Tensor> gradients_of(const ProbeContext& context, const Tensor& inputs, const Tensor& targets,
                                  double weight, std::int64_t part);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

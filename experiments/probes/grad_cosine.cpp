@@ -12,7 +12,7 @@
 #include "experiments/probes/head_blocks.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -36,7 +36,7 @@ public:
                 .null_std = 1 / std::sqrt(elements)};
     }
 
-    Moment moment() const override { return Moment::gradients; }
+    ProbeStage stage() const override { return ProbeStage::gradients; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return all_head_cosines(context.model, [](const Tensor& weight) { return weight.grad(); });
@@ -47,4 +47,4 @@ const RegisterProbe registered("grad_cosine", [] { return std::make_unique<GradC
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

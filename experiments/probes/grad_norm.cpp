@@ -11,7 +11,7 @@
 #include "experiments/probes/head_blocks.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -30,7 +30,7 @@ public:
                 {"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    Moment moment() const override { return Moment::gradients; }
+    ProbeStage stage() const override { return ProbeStage::gradients; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return for_each_block(context.model, [](const HeadBlock& block) {
@@ -43,4 +43,4 @@ const RegisterProbe registered("grad_norm", [] { return std::make_unique<GradNor
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

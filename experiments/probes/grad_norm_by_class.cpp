@@ -18,11 +18,11 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/cross_entropy.h"
 #include "autograd/random.h"
-#include "experiments/micro_batches.h"
 #include "experiments/probes/extra_pass.h"
 #include "experiments/probes/head_blocks.h"
+#include "experiments/tasks/micro_batches.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -75,7 +75,7 @@ public:
                                {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    Moment moment() const override { return Moment::gradients; }
+    ProbeStage stage() const override { return ProbeStage::gradients; }
     bool makes_passes() const override { return true; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
@@ -127,4 +127,4 @@ const RegisterProbe registered("grad_norm_by_class", [] { return std::make_uniqu
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -23,7 +23,7 @@
 #include "experiments/probes/head_blocks.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -91,7 +91,7 @@ public:
                 {"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    Moment moment() const override { return Moment::gradients; }
+    ProbeStage stage() const override { return ProbeStage::gradients; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return for_each_block(context.model, [&](const HeadBlock& block) {
@@ -108,4 +108,4 @@ const RegisterProbe registered("grad_norm_circuit", [] { return std::make_unique
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

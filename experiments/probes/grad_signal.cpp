@@ -16,11 +16,11 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops/arithmetic.h"
-#include "experiments/micro_batches.h"
 #include "experiments/probes/extra_pass.h"
 #include "experiments/probes/head_blocks.h"
+#include "experiments/tasks/micro_batches.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -68,7 +68,7 @@ public:
                 {"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    Moment moment() const override { return Moment::gradients; }
+    ProbeStage stage() const override { return ProbeStage::gradients; }
     bool makes_passes() const override { return true; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
@@ -106,4 +106,4 @@ const RegisterProbe registered("grad_signal", [] { return std::make_unique<GradS
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -13,7 +13,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/random_heads.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -31,7 +31,7 @@ double draw(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
 class GramOverlap : public HeadPairProbe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const Null null = measured_null("null.gram_overlap", setup, [&](RandomHeads& random) {
+        const NullDistribution null = measured_null("null.gram_overlap", setup, [&](RandomHeads& random) {
             return draw(random, setup.d_model(), setup.head_dim());
         });
         return {.name = "gram_overlap",
@@ -64,4 +64,4 @@ const RegisterProbe registered("gram_overlap", [] { return std::make_unique<Gram
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

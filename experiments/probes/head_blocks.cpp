@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -97,4 +97,4 @@ void head_cosines(const nn::Transformer& model, std::int64_t layer, nn::Projecti
         cosines[i * heads + i] = cosines[i * heads + i] > 0 ? 1 : std::numeric_limits<double>::quiet_NaN();
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

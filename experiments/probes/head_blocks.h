@@ -11,7 +11,7 @@
 #include "autograd/parallel.h"
 #include "nn/transformer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// The weight of a projection: [H*d_k, d_model] for q, k, v; [d_model, H*d_k] for o.
 const Tensor& weight_of(const nn::MultiHeadAttention& attention, nn::Projection projection);
@@ -79,4 +79,4 @@ std::vector<double> all_head_cosines(const nn::Transformer& model, MatrixOf&& ma
     return cosines;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,7 +8,7 @@
 
 #include "autograd/kernels/gemm.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -112,4 +112,4 @@ std::vector<Circuit> head_circuits(const nn::Transformer& model, CircuitKind kin
     return circuits;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -12,7 +12,7 @@
 
 #include "experiments/probes/head_pairs.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 using Matrix = Eigen::MatrixXd;
 using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -58,4 +58,4 @@ Circuit head_circuit(const nn::MultiHeadAttention& attention, std::int64_t head,
 /// Those of all heads of all layers, [L * H].
 std::vector<Circuit> head_circuits(const nn::Transformer& model, CircuitKind kind);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

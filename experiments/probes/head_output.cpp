@@ -26,7 +26,7 @@
 #include "experiments/probes/capture.h"
 #include "experiments/probes/head_matrices.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -213,4 +213,4 @@ const RegisterProbe registered_null("output_cka_null", [] { return std::make_uni
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

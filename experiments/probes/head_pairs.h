@@ -7,7 +7,7 @@
 #include "experiments/probes/head_blocks.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Axes of a metric with one value for each pair of heads and each of `kind`.
 inline std::vector<Dimension> head_pair_axes(const ProbeSetup& setup, const Dimension& kind) {
@@ -38,7 +38,7 @@ std::vector<double> measure_projections(const nn::Transformer& model, std::int64
 /// A metric of weights with one value for each pair of heads: [L, 4, H, H].
 class HeadPairProbe : public Probe {
 public:
-    Moment moment() const final { return Moment::weights; }
+    ProbeStage stage() const final { return ProbeStage::weights; }
     std::vector<double> measure(const ProbeContext& context) const final {
         const std::int64_t heads = context.model.options().block.num_heads;
         return measure_projections(context.model, heads * heads, products_work(context.model),
@@ -53,4 +53,4 @@ protected:
                                double* values) const = 0;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

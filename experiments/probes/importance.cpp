@@ -13,7 +13,7 @@
 #include "autograd/parallel.h"
 #include "experiments/probes/capture.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -83,4 +83,4 @@ const RegisterProbe registered("importance", [] { return std::make_unique<Import
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

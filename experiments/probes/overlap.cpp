@@ -26,7 +26,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/subspace_null.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -103,16 +103,16 @@ void measure_overlaps(const nn::MultiHeadAttention& attention, nn::Projection pr
     if (!overlaps_by_cholesky(attention, projection, overlaps)) overlaps_by_bases(attention, projection, overlaps);
 }
 
-Null null_of_mean(std::int64_t d_model, std::int64_t head_dim, std::int64_t heads) {
+NullDistribution null_of_mean(std::int64_t d_model, std::int64_t head_dim, std::int64_t heads) {
     if (heads == 1) return {not_measured, not_measured};
-    const Null pair = subspace_overlap_null(d_model, head_dim);
+    const NullDistribution pair = subspace_overlap_null(d_model, head_dim);
     return {pair.mean, pair.std / std::sqrt(static_cast<double>(heads * (heads - 1)) / 2)};
 }
 
 class Overlap : public HeadPairProbe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const Null null = subspace_overlap_null(setup.d_model(), setup.head_dim());
+        const NullDistribution null = subspace_overlap_null(setup.d_model(), setup.head_dim());
         return {.name = "overlap",
                 .long_name = "overlap of two heads' subspaces",
                 .units = "1",
@@ -136,7 +136,7 @@ protected:
 class Orthogonality : public Probe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const Null null = null_of_mean(setup.d_model(), setup.head_dim(), setup.heads());
+        const NullDistribution null = null_of_mean(setup.d_model(), setup.head_dim(), setup.heads());
         return {.name = "orthogonality",
                 .long_name = "mean overlap of different heads' subspaces",
                 .units = "1",
@@ -148,7 +148,7 @@ public:
                 .null_std = null.std};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return measure_projections(
@@ -161,7 +161,7 @@ public:
                 for (std::int64_t i = 0; i < heads; ++i)
                     for (std::int64_t j = 0; j < i; ++j) sum += overlaps[static_cast<std::size_t>(i * heads + j)];
                 const double mean = sum / (static_cast<double>(heads * (heads - 1)) / 2);
-                const Null null = null_of_mean(attention.d_model(), attention.head_dim(), heads);
+                const NullDistribution null = null_of_mean(attention.d_model(), attention.head_dim(), heads);
                 statistics[0] = mean;
                 statistics[1] = null.std > 0 ? (mean - null.mean) / null.std : not_measured;
             });
@@ -173,4 +173,4 @@ const RegisterProbe registered_orthogonality("orthogonality", [] { return std::m
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

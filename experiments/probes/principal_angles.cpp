@@ -26,7 +26,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/subspace_null.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -56,7 +56,7 @@ public:
             .dimensions = axes};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         const nn::MultiHeadAttention& first = context.model.blocks[0]->attn;
@@ -89,7 +89,7 @@ class OverlapTop : public HeadPairProbe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
         const std::int64_t r = directions(setup.d_model(), setup.head_dim());
-        const Null null = subspace_overlap_null(setup.d_model(), r);
+        const NullDistribution null = subspace_overlap_null(setup.d_model(), r);
         return {.name = "overlap_top",
                 .long_name = "overlap of two heads' largest directions",
                 .units = "1",
@@ -129,4 +129,4 @@ const RegisterProbe registered_top("overlap_top", [] { return std::make_unique<O
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "autograd/profile.h"
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/probes/capture.h"
 #include "experiments/probes/sequences.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -21,19 +21,19 @@ std::map<std::string, MakeProbe>& registry() {
     return probes;
 }
 
-bool wants(const CaptureProbe& probe, Source source) {
-    const std::vector<Source> wanted = probe.sources();
+bool wants(const CaptureProbe& probe, SequenceSource source) {
+    const std::vector<SequenceSource> wanted = probe.sources();
     return std::find(wanted.begin(), wanted.end(), source) != wanted.end();
 }
 
 }  // namespace
 
-const char* name_of(Moment moment) {
-    switch (moment) {
-        case Moment::weights: return "weights";
-        case Moment::activations: return "activations";
-        case Moment::gradients: return "gradients";
-        case Moment::update: return "update";
+const char* name_of(ProbeStage stage) {
+    switch (stage) {
+        case ProbeStage::weights: return "weights";
+        case ProbeStage::activations: return "activations";
+        case ProbeStage::gradients: return "gradients";
+        case ProbeStage::update: return "update";
     }
     return "?";
 }
@@ -47,7 +47,8 @@ std::vector<std::vector<double>> measure_together(const std::vector<const Captur
                                                   const std::function<void(std::size_t i)>& added) {
     std::vector<std::unique_ptr<Accumulator>> sums;
     for (const CaptureProbe* probe : probes) sums.push_back(probe->accumulate(context));
-    for (const Source source : {Source::evaluation, Source::repeated, Source::random_periods}) {
+    for (const SequenceSource source :
+         {SequenceSource::evaluation, SequenceSource::repeated, SequenceSource::random_periods}) {
         const auto wanted = [&](const CaptureProbe* probe) { return wants(*probe, source); };
         if (std::none_of(probes.begin(), probes.end(), wanted)) continue;
         const bool gradients = std::any_of(probes.begin(), probes.end(), [&](const CaptureProbe* probe) {
@@ -85,4 +86,4 @@ RegisterProbe::RegisterProbe(std::string name, MakeProbe make) {
     if (!is_new) throw Error("probe: \"" + name + "\" is registered twice");
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -16,36 +16,13 @@
 #include <string>
 #include <vector>
 
+#include "experiments/base/metric.h"
 #include "experiments/tasks/task.h"
 #include "nn/transformer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 class Capture;  // capture.h
-
-/// An axis of a metric after the row axis.
-struct Dimension {
-    std::string name;  ///< layer, head, head_other, projection, ...
-    std::int64_t size;
-    std::vector<std::string> labels;  ///< of a categorical axis ("q", "k", "v", "o"); empty: 0, 1, 2, ...
-};
-
-struct MetricSpec {
-    std::string name;       ///< key under [log.probes] and group under /heads
-    std::string long_name;  ///< what is measured, for a plot's axis
-    std::string units;      ///< "1", "nat", ...
-    std::string formula;
-    std::string source;      ///< where the formula is from
-    std::string invariance;  ///< "GL", "orthogonal" or "none"
-    double minimum = -std::numeric_limits<double>::infinity();
-    double maximum = std::numeric_limits<double>::infinity();
-    std::vector<Dimension> dimensions;
-    /// For random matrices of that shape; NaN when the metric has no null.
-    double null_mean = std::numeric_limits<double>::quiet_NaN();
-    double null_std = std::numeric_limits<double>::quiet_NaN();
-    /// What the values stand for when they are codes: 0 is the first label, ... Empty: they are numbers.
-    std::vector<std::string> value_labels = {};
-};
 
 /// What a metric's axes and nulls depend on. It refers to `model`, which must outlive it.
 struct ProbeSetup {
@@ -62,14 +39,14 @@ struct ProbeSetup {
 };
 
 /// When a probe runs. Row s is about the weights after s updates, whatever the moment.
-enum class Moment {
+enum class ProbeStage {
     weights,      ///< before step s, and after the last: reads weights
     activations,  ///< at the same place: is shown captured forward passes (CaptureProbe)
     gradients,    ///< after the backward pass of step s, before clipping: reads weights and their gradients
     update,       ///< after update s, gradients as the optimizer left them: reads the weights before and after it
 };
 /// "weights", "activations", ...
-const char* name_of(Moment moment);
+const char* name_of(ProbeStage stage);
 
 /// What a probe may look at. It changes nothing: parameters, gradients, modes and random numbers are as before.
 struct ProbeContext {
@@ -84,7 +61,7 @@ struct ProbeContext {
     /// (train.accumulate; split_batch() of micro_batches.h makes them).
     const Batch* batch = nullptr;
     std::int64_t micro_batches = 1;
-    /// Moment update: the values of a parameter before it. Its argument is a parameter of the model (a handle:
+    /// ProbeStage update: the values of a parameter before it. Its argument is a parameter of the model (a handle:
     /// HeadSlice::weight will do); throws Error for anything else.
     std::function<const Tensor&(const Tensor& parameter)> before = {};
 };
@@ -94,7 +71,7 @@ public:
     virtual ~Probe() = default;
     /// Name, axes and meaning.
     virtual MetricSpec spec(const ProbeSetup& setup) const = 0;
-    virtual Moment moment() const = 0;
+    virtual ProbeStage stage() const = 0;
     /// True when it runs forward or backward passes of its own (extra_pass.h), whose cost is that of training steps.
     virtual bool makes_passes() const { return false; }
     /// The values, row-major over the spec's dimensions; f64 inside, rounded on writing. NaN = not measured.
@@ -102,7 +79,7 @@ public:
 };
 
 /// Where captured sequences come from. The same in every step of a run.
-enum class Source {
+enum class SequenceSource {
     evaluation,      ///< ProbeContext::eval_batches
     repeated,        ///< random tokens, then the same again, repeated_batch() (sequences.h)
     random_periods,  ///< the same with a period of its own for each sequence, random_periods_batch()
@@ -119,10 +96,11 @@ public:
 
 class CaptureProbe : public Probe {
 public:
-    Moment moment() const final { return Moment::activations; }
+    ProbeStage stage() const final { return ProbeStage::activations; }
     bool makes_passes() const final { return true; }
-    /// Whose captures it is shown, all batches of one source after those of another, in the order of enum Source.
-    virtual std::vector<Source> sources() const { return {Source::evaluation}; }
+    /// Whose captures it is shown, all batches of one source after those of another, in the order of enum
+    /// SequenceSource.
+    virtual std::vector<SequenceSource> sources() const { return {SequenceSource::evaluation}; }
     /// True when it reads gradients of captured activations: a backward pass then follows each forward pass.
     virtual bool needs_activation_gradients() const { return false; }
     /// Starts a measurement. The context outlives it.
@@ -146,4 +124,4 @@ struct RegisterProbe {
     explicit RegisterProbe(std::string name, std::function<std::unique_ptr<Probe>()> make);
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace headscope {
+namespace headscope::experiments {
 
 Matrix RandomHeads::normal(Eigen::Index rows, Eigen::Index cols) {
     Matrix values(rows, cols);
@@ -31,4 +31,4 @@ double RandomHeads::chi(Eigen::Index degrees) {
     }
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

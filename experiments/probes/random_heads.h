@@ -15,7 +15,7 @@
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/subspace_null.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 class RandomHeads {
 public:
@@ -38,7 +38,7 @@ private:
 /// Mean and standard deviation of draw(RandomHeads&) for heads of that shape, from a few hundred draws; fewer for wide
 /// heads, whose draws scatter less, so that it takes well below half a second.
 template <class Draw>
-Null measured_null(std::string_view name, const ProbeSetup& setup, Draw&& draw) {
+NullDistribution measured_null(std::string_view name, const ProbeSetup& setup, Draw&& draw) {
     const std::int64_t k = std::min(setup.head_dim(), setup.d_model());
     const std::int64_t draws = std::clamp<std::int64_t>(10'000'000 / (k * k * k), 50, 1000);
     RandomHeads random(name);
@@ -52,4 +52,4 @@ Null measured_null(std::string_view name, const ProbeSetup& setup, Draw&& draw) 
     return {mean, std::sqrt(std::max(0.0, squares / static_cast<double>(draws) - mean * mean))};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -12,9 +12,10 @@
 #include <limits>
 #include <memory>
 
+#include "experiments/base/errors.h"
 #include "experiments/probes/capture.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -78,6 +79,12 @@ const std::vector<std::string>& role_names() {
     static const std::vector<std::string> names{"previous-token", "induction", "duplicate-token", "local",
                                                 "long-range",     "sink",      "uniform",         "unclear"};
     return names;
+}
+
+const std::string& role_of_code(double code) {
+    if (!(code >= 0 && code < static_cast<double>(role_names().size())))
+        throw IoError("log: /heads/role/value holds a code that stands for no role");
+    return role_names()[static_cast<std::size_t>(code)];
 }
 
 Role role_of(const RoleEvidence& evidence, const RoleSetting& setting) {
@@ -150,7 +157,7 @@ public:
 
 private:
     struct Metric {
-        Source source;
+        SequenceSource source;
         std::unique_ptr<Accumulator> sums;
     };
     std::int64_t layers_, heads_, seq_len_;
@@ -174,8 +181,8 @@ public:
                 .value_labels = role_names()};
     }
 
-    std::vector<Source> sources() const override {
-        return {Source::evaluation, Source::repeated, Source::random_periods};
+    std::vector<SequenceSource> sources() const override {
+        return {SequenceSource::evaluation, SequenceSource::repeated, SequenceSource::random_periods};
     }
 
     std::unique_ptr<Accumulator> accumulate(const ProbeContext& context) const override {
@@ -187,4 +194,4 @@ const RegisterProbe registered("role", [] { return std::make_unique<RoleProbe>()
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A code in the log is a role's place here.
 enum class Role { previous_token, induction, duplicate_token, local, long_range, sink, uniform, unclear };
 /// "previous-token", "induction", ..., by code.
 const std::vector<std::string>& role_names();
+/// The role that a value of the metric `role` stands for. Throws IoError when it is no code of a role.
+const std::string& role_of_code(double code);
 
 /// The metrics [L, H] that a role is named from.
 inline constexpr std::array role_metrics{"previous_token",     "duplicate_token",
@@ -38,4 +40,4 @@ Role role_of(const RoleEvidence& evidence, const RoleSetting& setting);
 /// The table in words, the first rule first.
 std::string role_rule_text();
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -4,7 +4,7 @@
 
 #include "experiments/tasks/sampling.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -53,13 +53,13 @@ Batch random_periods_batch(const ProbeContext& context) {
     return periodic_batch(context, random_periods(context), "probe.random_periods");
 }
 
-std::vector<Batch> batches_of(Source source, const ProbeContext& context) {
+std::vector<Batch> batches_of(SequenceSource source, const ProbeContext& context) {
     switch (source) {
-        case Source::evaluation: return context.eval_batches;
-        case Source::repeated: return {repeated_batch(context)};
-        case Source::random_periods: return {random_periods_batch(context)};
+        case SequenceSource::evaluation: return context.eval_batches;
+        case SequenceSource::repeated: return {repeated_batch(context)};
+        case SequenceSource::random_periods: return {random_periods_batch(context)};
     }
     throw Error("batches_of: no such source");
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -4,7 +4,7 @@
 
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A batch of 16 sequences: L = max(1, floor(T / 2)) random tokens (distinct within a sequence where the vocabulary
 /// allows), then the same again (T = the task's sequence length; an odd last position repeats on). Targets: the next
@@ -21,6 +21,6 @@ Batch random_periods_batch(const ProbeContext& context);
 std::vector<std::int64_t> random_periods(const ProbeContext& context);
 
 /// All batches of a source.
-std::vector<Batch> batches_of(Source source, const ProbeContext& context);
+std::vector<Batch> batches_of(SequenceSource source, const ProbeContext& context);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

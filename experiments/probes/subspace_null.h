@@ -5,17 +5,17 @@
 #include <cmath>
 #include <cstdint>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Mean and standard deviation of a metric for random heads.
-struct Null {
+struct NullDistribution {
     double mean, std;
 };
 
 /// Of ||U^T V||_F^2 / k for independent uniformly random subspaces of k of d dimensions. With k >= d it is 1.
-inline Null subspace_overlap_null(std::int64_t dimensions, std::int64_t width) {
+inline NullDistribution subspace_overlap_null(std::int64_t dimensions, std::int64_t width) {
     const auto d = static_cast<double>(dimensions), k = std::min(static_cast<double>(width), d);
     return {k / d, k < d ? std::sqrt(2.0) * (d - k) / (d * std::sqrt((d - 1) * (d + 2))) : 0.0};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -22,7 +22,7 @@
 #include "experiments/probes/attention_rows.h"
 #include "experiments/probes/sequences.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -39,7 +39,7 @@ const RegisterRowMetric registered_previous{{
     .units = "1",
     .formula = "mean of p_(q, q - 1) over q = 1 .. 2L - 1, on L random tokens twice",
     .source = "Nanda and Bloom 2022, TransformerLens",
-    .sequences = Source::repeated,
+    .sequences = SequenceSource::repeated,
     .read = [](const AttentionRow& row, double* sum, double* count) { add_weight(row, 1, 1, sum, count); },
 }};
 
@@ -49,7 +49,7 @@ const RegisterRowMetric registered_duplicate{{
     .units = "1",
     .formula = "mean of p_(q, q - L) over q = L .. 2L - 1, on L random tokens twice",
     .source = "Nanda and Bloom 2022, TransformerLens",
-    .sequences = Source::repeated,
+    .sequences = SequenceSource::repeated,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             const std::int64_t block = repeated_length(row.length);
@@ -63,7 +63,7 @@ const RegisterRowMetric registered_induction{{
     .units = "1",
     .formula = "mean of p_(q, q - L + 1) over q = L .. 2L - 1, on L random tokens twice",
     .source = "Olsson et al. 2022; Nanda and Bloom 2022, TransformerLens",
-    .sequences = Source::repeated,
+    .sequences = SequenceSource::repeated,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             const std::int64_t block = repeated_length(row.length);
@@ -79,7 +79,7 @@ const RegisterRowMetric registered_prefix{{
         "mean over the queries q that have such a key of the sum of p_qk over 1 <= k < q with x_(k - 1) = x_q, on "
         "random tokens repeated with random periods",
     .source = "Olsson et al. 2022",
-    .sequences = Source::random_periods,
+    .sequences = SequenceSource::random_periods,
     .read =
         [](const AttentionRow& row, double* sum, double* count) {
             bool found = false;
@@ -94,4 +94,4 @@ const RegisterRowMetric registered_prefix{{
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -14,7 +14,7 @@
 #include "experiments/probes/head_blocks.h"
 #include "experiments/probes/probe.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -33,7 +33,7 @@ public:
                 {"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, {"projection", 4, {"q", "k", "v", "o"}}}};
     }
 
-    Moment moment() const override { return Moment::update; }
+    ProbeStage stage() const override { return ProbeStage::update; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return for_each_block(context.model, [&](const HeadBlock& block) {
@@ -49,4 +49,4 @@ const RegisterProbe registered("update_ratio", [] { return std::make_unique<Upda
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

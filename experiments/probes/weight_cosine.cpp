@@ -12,7 +12,7 @@
 
 #include "experiments/probes/head_pairs.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -32,7 +32,7 @@ public:
                 .null_std = 1 / std::sqrt(static_cast<double>(setup.d_model() * setup.head_dim()))};
     }
 
-    Moment moment() const override { return Moment::weights; }
+    ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
         return all_head_cosines(context.model, [](const Tensor& weight) { return weight; });
@@ -43,4 +43,4 @@ const RegisterProbe registered("weight_cosine", [] { return std::make_unique<Wei
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -1,6 +1,6 @@
-#include "experiments/schedules/schedule_type.h"
+#include "experiments/schedules/schedule.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -11,9 +11,9 @@ public:
     }
 };
 
-const RegisterSchedule registered("constant", "stays as it is after warm-up",
-                                  [] { return std::make_unique<ConstantSettings>(); });
+const RegisterType<ScheduleSettings> registered("constant", "stays as it is after warm-up",
+                                                [] { return std::make_unique<ConstantSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

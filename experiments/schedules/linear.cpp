@@ -1,6 +1,6 @@
-#include "experiments/schedules/schedule_type.h"
+#include "experiments/schedules/schedule.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -17,9 +17,9 @@ private:
     double final_ratio_ = 0;
 };
 
-const RegisterSchedule registered("linear", "falls in a straight line from the first step to the last",
-                                  [] { return std::make_unique<LinearSettings>(); });
+const RegisterType<ScheduleSettings> registered("linear", "falls in a straight line from the first step to the last",
+                                                [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

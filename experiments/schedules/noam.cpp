@@ -1,6 +1,6 @@
-#include "experiments/schedules/schedule_type.h"
+#include "experiments/schedules/schedule.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -15,9 +15,10 @@ public:
     }
 };
 
-const RegisterSchedule registered("noam", "rises over warm-up, then falls as 1 / sqrt(step), all times d_model^-0.5",
-                                  [] { return std::make_unique<NoamSettings>(); });
+const RegisterType<ScheduleSettings> registered(
+    "noam", "rises over warm-up, then falls as 1 / sqrt(step), all times d_model^-0.5",
+    [] { return std::make_unique<NoamSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

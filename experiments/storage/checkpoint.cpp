@@ -10,11 +10,12 @@
 #include <span>
 #include <string_view>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
 #include "experiments/storage/hdf5.h"
-#include "experiments/storage/run_folder.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -231,4 +232,4 @@ std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vecto
     return std::nullopt;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -17,11 +17,11 @@
 #include <string>
 #include <vector>
 
-#include "experiments/best_evaluation.h"
+#include "experiments/storage/best_evaluation.h"
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 struct Checkpoint {
     std::int64_t step = 0;
@@ -60,4 +60,4 @@ std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vecto
 /// Steps of the checkpoints in a folder, ascending, by file name alone; empty when there is no such folder.
 std::vector<std::int64_t> list_checkpoints(const std::string& folder);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

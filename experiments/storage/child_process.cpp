@@ -11,10 +11,10 @@
 #include <csignal>
 #include <string_view>
 
-#include "experiments/errors.h"
-#include "experiments/storage/run_folder.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -98,4 +98,4 @@ std::string read_in_child(const std::string& path, const std::function<std::stri
     return answer;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,10 +6,10 @@
 #include <array>
 #include <utility>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/storage/hdf5_handle.h"
 
-namespace headscope::hdf5 {
+namespace headscope::experiments::hdf5 {
 
 namespace {
 
@@ -268,4 +268,4 @@ void File::describe(const std::string& path, const std::string& units, const std
     set_attribute(path, "long_name", long_name);
 }
 
-}  // namespace headscope::hdf5
+}  // namespace headscope::experiments::hdf5

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace headscope::hdf5 {
+namespace headscope::experiments::hdf5 {
 
 /// Sizes of the axes; empty for a scalar.
 using Dims = std::vector<std::int64_t>;
@@ -154,4 +154,4 @@ private:
     std::string name_;
 };
 
-}  // namespace headscope::hdf5
+}  // namespace headscope::experiments::hdf5

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/hdf5_handle.h"
 
-namespace headscope::hdf5 {
+namespace headscope::experiments::hdf5 {
 
 namespace {
 
@@ -238,4 +238,4 @@ void File::attach_scale(const std::string& dataset, int axis, const std::string&
     check(H5DSset_label(target, index, label.c_str()), dataset, "cannot take an axis label");
 }
 
-}  // namespace headscope::hdf5
+}  // namespace headscope::experiments::hdf5

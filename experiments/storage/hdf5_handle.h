@@ -8,7 +8,7 @@
 
 #include "experiments/storage/hdf5.h"
 
-namespace headscope::hdf5 {
+namespace headscope::experiments::hdf5 {
 
 static_assert(std::is_same_v<hid_t, std::int64_t> && std::is_same_v<herr_t, int>, "hdf5.h spells these types out");
 
@@ -37,4 +37,4 @@ inline std::string parent_of(const std::string& path) {
     return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-}  // namespace headscope::hdf5
+}  // namespace headscope::experiments::hdf5

@@ -7,13 +7,13 @@
 #include <span>
 #include <utility>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/log_tables.h"
-#include "experiments/storage/run_folder.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -271,4 +271,4 @@ void Log::publish() {
     write_file_atomically(state_->path, bytes);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "experiments/probes/probe.h"
+#include "experiments/base/metric.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A scalar series of a group: /train/loss is Column{"loss", "nat/token", "..."} of group "train".
 struct Column {
@@ -88,4 +88,4 @@ private:
     std::unique_ptr<State> state_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

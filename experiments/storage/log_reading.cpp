@@ -8,14 +8,14 @@
 #include <string_view>
 #include <utility>
 
-#include "experiments/environment.h"
-#include "experiments/errors.h"
-#include "experiments/probes/roles.h"
+#include "experiments/base/environment.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -45,12 +45,6 @@ std::int64_t steps_done(const std::string& run, const hdf5::File& log) {
     const std::vector<std::int64_t> checkpoints = list_checkpoints(RunPaths(run).checkpoints);
     const std::int64_t saved = checkpoints.empty() ? 0 : checkpoints.back();
     return std::max({saved, last_step(log, "/train/step"), last_step(log, "/eval/step")});
-}
-
-const std::string& logged_role(double code) {
-    if (!(code >= 0 && code < static_cast<double>(role_names().size())))
-        throw IoError("log: /heads/role/value holds a code that stands for no role");
-    return role_names()[static_cast<std::size_t>(code)];
 }
 
 std::string root_text(const hdf5::File& log, const std::string& name) {
@@ -91,4 +85,4 @@ std::optional<Lineage> read_lineage(const hdf5::File& log) {
                    root_text(log, "changes")};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

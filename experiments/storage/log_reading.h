@@ -9,7 +9,7 @@
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// RUN/log.h5. Throws UsageError, beginning with `verb`, when there is no such folder or no log in it; IoError when the
 /// log is damaged.
@@ -21,9 +21,6 @@ double last_number(const hdf5::File& log, const std::string& path);
 std::int64_t last_step(const hdf5::File& log, const std::string& path);
 /// How far the run has come, as far as its log and its checkpoints show.
 std::int64_t steps_done(const std::string& run, const hdf5::File& log);
-
-/// The role that a value of /heads/role stands for. Throws IoError when it is no code of a role.
-const std::string& logged_role(double code);
 
 /// A text attribute of the root; empty without one.
 std::string root_text(const hdf5::File& log, const std::string& name);
@@ -37,4 +34,4 @@ std::vector<std::string> differences_noted_in(const hdf5::File& log);
 /// Where a run comes from that did not start from scratch. What the log does not say is empty, the step -1.
 std::optional<Lineage> read_lineage(const hdf5::File& log);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -7,12 +7,13 @@
 #include <span>
 #include <string_view>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
 #include "experiments/storage/child_process.h"
-#include "experiments/storage/log_check.h"
-#include "experiments/storage/run_folder.h"
+#include "experiments/storage/log_consistency.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -85,4 +86,4 @@ hdf5::File open_log(const std::string& path, bool writable) {
     return file;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -12,7 +12,7 @@
 
 #include "experiments/storage/hdf5.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Appends the line to the bytes of an HDF5 file: of a log, or of another file that a run leaves for its reader.
 void seal_log(std::vector<std::byte>& image);
@@ -28,4 +28,4 @@ hdf5::File open_log(const std::string& path, bool writable = false);
 inline constexpr const char* log_schema_name = "headscope.log";
 inline constexpr const char* log_schema_version = "1.0";
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <utility>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -140,4 +140,4 @@ void LogTables::drop_rows(const std::string& group, std::int64_t first_step) {
     }
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,7 +9,7 @@
 
 #include "experiments/storage/hdf5.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A dataset that grows, and its rows that are not yet in the file.
 struct GrowingDataset {
@@ -56,4 +56,4 @@ private:
     std::map<std::string, Table> tables_;  // by group: "/train", "/heads/overlap", ...
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -12,10 +12,10 @@
 #include <sstream>
 #include <system_error>
 
-#include "experiments/errors.h"
-#include "experiments/storage/run_folder.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -54,4 +54,4 @@ RunLock::RunLock(const std::string& folder, const std::function<void(const std::
 
 RunLock::~RunLock() { ::close(file_); }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

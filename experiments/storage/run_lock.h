@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-namespace headscope {
+namespace headscope::experiments {
 
 class RunLock {
 public:
@@ -22,4 +22,4 @@ private:
     int file_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -58,4 +58,4 @@ double BigramModel::bigram_cross_entropy(std::span<const std::int32_t> symbols) 
     return sum / static_cast<double>(symbols.size() - 1);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

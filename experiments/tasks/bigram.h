@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Counts of symbols and of neighbouring pairs, smoothed by Witten and Bell's method (1991, "The zero-frequency
 /// problem", method C, interpolated as in Chen and Goodman 1998): a symbol never seen in a context is as likely as it
@@ -42,4 +42,4 @@ private:
     std::unordered_map<std::uint64_t, std::int64_t> pairs_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,10 +8,10 @@
 #include <functional>
 #include <queue>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/tasks/utf8.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -240,4 +240,4 @@ std::string readable(std::string_view bytes) {
     return text;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// Text is bytes, cut into pieces that no token crosses: a newline, or one space (or none) and the bytes up to the next
 /// space or newline. So " king" is a piece, and a word after a space is another token than at the start of a line.
@@ -50,4 +50,4 @@ private:
 /// Bytes as text that is always valid UTF-8: a byte that is no part of a whole character becomes <E7>.
 std::string readable(std::string_view bytes);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

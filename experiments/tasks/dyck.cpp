@@ -23,7 +23,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -173,4 +173,4 @@ const RegisterGenerated<DyckRule> registered("dyck", "balanced brackets of sever
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

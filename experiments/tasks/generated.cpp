@@ -5,7 +5,7 @@
 
 #include "autograd/random.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -77,4 +77,4 @@ std::unique_ptr<Task> make_generated_task(const std::string& name, std::unique_p
     return std::make_unique<GeneratedTask>(name, std::move(rule), seed);
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -31,7 +31,7 @@
 #include "experiments/tasks/sampling.h"
 #include "experiments/tasks/task.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// One sequence of a batch.
 struct Sequence {
@@ -97,12 +97,12 @@ private:
 };
 
 template <class Rule>
-struct RegisterGenerated : RegisterTask {
+struct RegisterGenerated : RegisterType<TaskSettings> {
     RegisterGenerated(const std::string& name, const std::string& doc)
-        : RegisterTask(name, doc, [name] { return std::make_unique<GeneratedSettings<Rule>>(name); }) {}
+        : RegisterType<TaskSettings>(name, doc, [name] { return std::make_unique<GeneratedSettings<Rule>>(name); }) {}
 };
 
 /// -p ln p, continued to 0 at 0.
 inline double entropy_term(double p) { return p > 0 ? -p * std::log(p) : 0.0; }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

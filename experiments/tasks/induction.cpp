@@ -27,7 +27,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -155,4 +155,4 @@ const RegisterGenerated<InductionRule> registered("induction",
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

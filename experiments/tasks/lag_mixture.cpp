@@ -25,11 +25,11 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
-enum Source : std::int64_t { from_near, from_far, from_noise };
+enum SequenceSource : std::int64_t { from_near, from_far, from_noise };
 
 /// Entropy when one token has probability p + (1 - p)/V and the others share the rest.
 double one_lag_entropy(double p, double vocab_size) {
@@ -169,4 +169,4 @@ const RegisterGenerated<LagMixtureRule> registered("lag_mixture", "a local and a
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -29,7 +29,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -154,4 +154,4 @@ const RegisterGenerated<MarkovRule> registered("markov", "a fresh Markov chain i
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

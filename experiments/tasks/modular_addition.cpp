@@ -21,7 +21,7 @@
 #include "experiments/tasks/sampling.h"
 #include "experiments/tasks/task.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -128,9 +128,9 @@ private:
     Rule rule_;
 };
 
-const RegisterTask registered("modular_addition", "a + b mod p, a part of the table held out",
-                              [] { return std::make_unique<ModularAdditionSettings>(); });
+const RegisterType<TaskSettings> registered("modular_addition", "a + b mod p, a part of the table held out",
+                                            [] { return std::make_unique<ModularAdditionSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -20,7 +20,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -115,4 +115,4 @@ const RegisterGenerated<RecallRule> registered("recall", "key-value pairs, then 
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -15,7 +15,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -69,4 +69,4 @@ const RegisterGenerated<RepeatRule> registered("repeat", "a random string, then 
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -14,7 +14,7 @@
 
 #include "experiments/tasks/generated.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -73,4 +73,4 @@ const RegisterGenerated<ReversalRule> registered("reversal", "a string, a separa
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -9,7 +9,7 @@
 
 #include "autograd/random.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// The random numbers of one sequence: those of a stream from `first` on, by index from 0.
 class SequenceRandom {
@@ -43,4 +43,4 @@ inline std::vector<std::int64_t> draw_distinct(std::int64_t count, std::int64_t 
     return values;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -2,7 +2,7 @@
 //
 // Adding one whose sequences are drawn at random: see generated.h. Any other: write tasks/<type>.cpp with a
 // TaskSettings and a Task, and end it with
-//   static const RegisterTask registered("<type>", "what it is in one line",
+//   static const RegisterType<TaskSettings> registered("<type>", "what it is in one line",
 //                                        [] { return std::make_unique<MySettings>(); });
 // Its test is tests/experiments/<type>_task_test.cpp; the build finds both.
 #pragma once
@@ -15,9 +15,10 @@
 #include <vector>
 
 #include "autograd/tensor.h"
-#include "experiments/config/fields.h"
+#include "experiments/base/fields.h"
+#include "experiments/base/registry.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 struct Batch {
     Tensor inputs;   ///< i64 [B, T]
@@ -71,6 +72,7 @@ public:
 /// The keys of [task] for one type.
 class TaskSettings {
 public:
+    static constexpr KindText kind{"task", "tasks", "where tokens and targets come from: task.type"};
     virtual ~TaskSettings() = default;
     /// Declares every key but `type`.
     virtual void fields(Fields& fields) = 0;
@@ -81,19 +83,4 @@ public:
     virtual std::unique_ptr<Task> build(std::uint64_t seed) const = 0;
 };
 
-struct TaskType {
-    std::string name;
-    std::string doc;
-    std::function<std::unique_ptr<TaskSettings>()> settings;
-};
-
-/// All registered types, sorted by name.
-const std::vector<TaskType>& task_types();
-/// Null when there is none of that name.
-const TaskType* find_task_type(const std::string& name);
-
-struct RegisterTask {
-    RegisterTask(std::string name, std::string doc, std::function<std::unique_ptr<TaskSettings>()> settings);
-};
-
-}  // namespace headscope
+}  // namespace headscope::experiments

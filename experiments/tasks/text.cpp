@@ -27,14 +27,14 @@
 #include <utility>
 
 #include "autograd/random.h"
-#include "experiments/errors.h"
-#include "experiments/storage/run_folder.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/tasks/bigram.h"
 #include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/utf8.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -246,8 +246,9 @@ private:
     double eval_fraction_ = 0.1;
 };
 
-const RegisterTask registered("text", "the next token of a text file", [] { return std::make_unique<TextSettings>(); });
+const RegisterType<TaskSettings> registered("text", "the next token of a text file",
+                                            [] { return std::make_unique<TextSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

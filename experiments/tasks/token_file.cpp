@@ -9,11 +9,11 @@
 #include <span>
 #include <vector>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -125,4 +125,4 @@ TokenFile read_token_file(const std::string& path, std::int64_t vocab_size, std:
     return tokens;
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

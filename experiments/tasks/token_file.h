@@ -6,7 +6,7 @@
 
 #include "autograd/tensor.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 struct TokenFile {
     Tensor inputs;   ///< i64 [batches, B, T], each in [0, vocab_size)
@@ -21,4 +21,4 @@ struct TokenFile {
 /// of range (named with its place).
 TokenFile read_token_file(const std::string& path, std::int64_t vocab_size, std::int64_t seq_len);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -8,7 +8,7 @@
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/token_file.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -69,9 +69,9 @@ private:
     std::int64_t seq_len_ = 0;
 };
 
-const RegisterTask registered("tokens", "batches from an HDF5 file, in order",
-                              [] { return std::make_unique<TokensSettings>(); });
+const RegisterType<TaskSettings> registered("tokens", "batches from an HDF5 file, in order",
+                                            [] { return std::make_unique<TokensSettings>(); });
 
 }  // namespace
 
-}  // namespace headscope
+}  // namespace headscope::experiments

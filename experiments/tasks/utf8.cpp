@@ -4,9 +4,9 @@
 
 #include <cstddef>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 
-namespace headscope {
+namespace headscope::experiments {
 
 namespace {
 
@@ -67,4 +67,4 @@ std::string encode_utf8(char32_t code_point) {
     return {head(0xF0, 18), tail(12), tail(6), tail(0)};
 }
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// The code points of `bytes`; a leading byte order mark (U+FEFF) is dropped. Throws UsageError naming `name` and the
 /// offset of the first byte of the first bad sequence: a stray or missing continuation byte, an overlong form, a
@@ -15,4 +15,4 @@ std::vector<char32_t> decode_utf8(std::string_view bytes, const std::string& nam
 /// The one to four bytes of a code point.
 std::string encode_utf8(char32_t code_point);
 
-}  // namespace headscope
+}  // namespace headscope::experiments

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace headscope {
+namespace headscope::experiments {
 
 /// A new folder of its own for each object, also when tests run side by side; it goes away with the object.
 class TemporaryFolder {
@@ -24,4 +24,4 @@ private:
     std::string path_;
 };
 
-}  // namespace headscope
+}  // namespace headscope::experiments

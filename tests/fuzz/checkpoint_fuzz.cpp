@@ -1,12 +1,12 @@
 // Checkpoints: any bytes, and sound HDF5 files with wrong contents under a header that fits.
 #include <cstdio>
 
+#include "experiments/base/sha256.h"
 #include "experiments/storage/checkpoint.h"
-#include "experiments/storage/run_folder.h"
 #include "tests/fuzz/hdf5_edits.h"
 #include "tests/fuzz/tiny_run.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 namespace {
 
@@ -36,7 +36,7 @@ std::vector<std::string> seeds() {
 
 std::vector<std::string> dictionary() { return {"headscope checkpoint\n", "\nformat ", "\nlength ", "\nsha256 "}; }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;

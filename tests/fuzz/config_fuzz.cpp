@@ -1,11 +1,11 @@
 // Config files with overrides. Input: the file's text, then overrides, each behind a zero byte.
 #include <filesystem>
 
+#include "experiments/base/files.h"
 #include "experiments/config/config.h"
-#include "experiments/storage/run_folder.h"
 #include "tests/fuzz/fuzz_target.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 namespace {
 
@@ -87,7 +87,7 @@ std::vector<std::string> dictionary() {
             std::string(1, '\0')};
 }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;

@@ -12,12 +12,13 @@
 #include <cstring>
 #include <random>
 
-#include "experiments/storage/run_folder.h"
+#include "experiments/base/files.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace {
 
 using namespace headscope;
+using namespace headscope::experiments;
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned longest_run = 60;               // seconds for one input

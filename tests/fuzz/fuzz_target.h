@@ -14,12 +14,12 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/errors.h"
+#include "experiments/base/errors.h"
 #include "tests/experiments/temporary_folder.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 /// Inputs to begin from, made by the code that makes such files.
 std::vector<std::string> seeds();
@@ -66,4 +66,4 @@ private:
     std::string path_;
 };
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz

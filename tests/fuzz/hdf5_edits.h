@@ -11,7 +11,7 @@
 #include "experiments/storage/hdf5.h"
 #include "tests/fuzz/fuzz_target.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 /// Every group and dataset of a file.
 inline std::vector<std::string> paths_in(const hdf5::File& file, const std::string& group = "/") {
@@ -73,4 +73,4 @@ inline std::vector<std::string> programs() {
             start + std::string("\2\11\1\1\5\14\3\3\6\17\0\0", 12)};
 }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz

@@ -1,13 +1,13 @@
 // Logs, as `inspect`, `resume` and `verify` read them: any bytes, and sound HDF5 files with wrong contents under a seal
 // that fits.
-#include "experiments/cli/summary.h"
+#include "experiments/cli/summary_text.h"
 #include "experiments/storage/log.h"
-#include "experiments/storage/log_check.h"
+#include "experiments/storage/log_consistency.h"
 #include "experiments/storage/log_seal.h"
 #include "tests/fuzz/hdf5_edits.h"
 #include "tests/fuzz/tiny_run.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 namespace {
 
@@ -40,7 +40,7 @@ std::vector<std::string> seeds() {
 
 std::vector<std::string> dictionary() { return {"headscope.log", "\nheadscope log sha256 ", "\x89HDF\r\n\x1a\n"}; }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;

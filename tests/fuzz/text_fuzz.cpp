@@ -6,7 +6,7 @@
 #include "experiments/tasks/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 namespace {
 
@@ -31,7 +31,7 @@ void check_task(const std::string& path, std::int64_t seq_len, double eval_fract
         "name = \"fuzz\"\ntask = {{type = \"text\", path = '{}', tokens = \"{}\", bpe_vocab = 24, seq_len = {}, "
         "eval_fraction = {:.3f}}}\n",
         path, bpe ? "bpe" : "characters", seq_len, eval_fraction);
-    const std::unique_ptr<Task> task = settle(parse_config(config, "fuzz.toml")).task;
+    const std::unique_ptr<Task> task = build_experiment_of_any_size(parse_config(config, "fuzz.toml")).task;
     std::vector<Batch> batches = {task->train_batch(0, 3)};
     for (std::int64_t i = 0; i < std::min<std::int64_t>(task->eval_batches(2), 3); ++i)
         batches.push_back(task->eval_batch(i, 2));
@@ -57,7 +57,7 @@ std::vector<std::string> dictionary() {
             "\n",           "\r\n",         std::string(1, '\0')};
 }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;

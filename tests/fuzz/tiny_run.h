@@ -3,13 +3,14 @@
 
 #include <string>
 
+#include "experiments/base/files.h"
 #include "experiments/config/config.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training.h"
+#include "experiments/training/training_loop.h"
 #include "tests/experiments/temporary_folder.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 class TinyRun {
 public:
@@ -19,7 +20,7 @@ public:
             "model = {d_model = 4, num_heads = 2, d_ff = 4, num_layers = 1}\n"
             "train = {steps = 2, batch_size = 2}\neval = {batches = 1}\nlog.every = 1\n"
             "log.probes = {grad_norm = 1, overlap = 1, attention_entropy = 1, attention_distance = 1}\n";
-        train(prepare(parse_config(config, "tiny")), folder_.path(), false, {});
+        train(build_experiment(parse_config(config, "tiny")), folder_.path(), false, {});
     }
 
     std::string log() const { return read_file(RunPaths(folder_.path()).log); }
@@ -31,4 +32,4 @@ private:
     TemporaryFolder folder_;
 };
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz

@@ -1,10 +1,9 @@
 // HDF5 files of tokens that a user brings along.
 #include "experiments/storage/hdf5.h"
-#include "experiments/storage/run_folder.h"
 #include "experiments/tasks/token_file.h"
 #include "tests/fuzz/fuzz_target.h"
 
-namespace headscope::fuzz {
+namespace headscope::experiments::fuzz {
 
 namespace {
 
@@ -27,7 +26,7 @@ std::vector<std::string> seeds() {
 
 std::vector<std::string> dictionary() { return {"\x89HDF\r\n\x1a\n", "TREE", "HEAP", "SNOD", "OHDR", "GCOL", "FRHP"}; }
 
-}  // namespace headscope::fuzz
+}  // namespace headscope::experiments::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;

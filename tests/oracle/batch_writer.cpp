@@ -10,10 +10,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "experiments/base/files.h"
 #include "experiments/config/config.h"
-#include "experiments/evaluation.h"
 #include "experiments/storage/hdf5.h"
-#include "experiments/storage/run_folder.h"
+#include "experiments/training/evaluation.h"
 
 int main(int count, char** arguments) try {
     using namespace headscope;
@@ -21,7 +21,7 @@ int main(int count, char** arguments) try {
         std::fprintf(stderr, "usage: headscope_batch_writer CONFIG.toml STEPS|eval OUT.h5\n");
         return 2;
     }
-    const Experiment experiment = prepare(load_config(arguments[1]));
+    const Experiment experiment = build_experiment(load_config(arguments[1]));
     std::vector<Batch> batches;
     if (std::string(arguments[2]) == "eval") {
         batches = evaluation_batches(experiment);

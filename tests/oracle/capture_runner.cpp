@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/base/files.h"
 #include "experiments/config/config.h"
 #include "experiments/probes/capture.h"
 #include "experiments/storage/checkpoint.h"
@@ -13,7 +14,7 @@
 #include "experiments/storage/run_folder.h"
 #include "experiments/tasks/token_file.h"
 
-namespace headscope {
+namespace headscope::experiments {
 namespace {
 
 Tensor first_of(const Tensor& batches) {
@@ -27,14 +28,14 @@ void write(hdf5::File& file, const std::string& path, const Tensor& tensor) {
 
 void run(const std::string& folder, const std::string& tokens_path, const std::string& out) {
     const RunPaths paths(folder);
-    const Experiment experiment = settle(load_config(paths.config));
+    const Experiment experiment = build_experiment_of_any_size(load_config(paths.config));
     const TokenFile tokens = read_token_file(tokens_path, experiment.task->vocab_size(), 0);
     std::vector<std::string> passed_over;
     nn::Transformer model(experiment.model);
     model.load_state_dict(load_newest_good(paths.checkpoints, passed_over).value().model);
     model.to(DType::f64);
     const Batch batch{first_of(tokens.inputs), first_of(tokens.targets), {}, {}};
-    const Capture capture(model, batch, Source::evaluation, true);
+    const Capture capture(model, batch, SequenceSource::evaluation, true);
 
     hdf5::File file = hdf5::File::create_in_memory();
     write(file, "/logits", capture.logits());
@@ -61,7 +62,7 @@ void run(const std::string& folder, const std::string& tokens_path, const std::s
 }
 
 }  // namespace
-}  // namespace headscope
+}  // namespace headscope::experiments
 
 int main(int argc, char** argv) try {
     if (argc != 4) {

@@ -1,0 +1,154 @@
+// The metrics of the heads, out of a log.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "experiments/analysis/summary_parts.h"
+#include "experiments/base/errors.h"
+#include "experiments/probes/roles.h"
+
+namespace headscope::experiments {
+
+namespace {
+
+/// All rows of /heads/<name>/value, and the shape of one; no values when there is no row.
+struct MetricRows {
+    hdf5::Dims shape;
+    std::vector<double> values;
+    std::size_t row_size() const {
+        std::int64_t size = 1;
+        for (const std::int64_t axis : shape) size *= axis;
+        return static_cast<std::size_t>(size);
+    }
+};
+
+void require(bool right_shape, const std::string& path) {
+    if (!right_shape) throw IoError("inspect: " + path + " has another shape than this version writes");
+}
+
+MetricRows all_rows(const hdf5::File& log, const std::string& name, std::size_t rank) {
+    const std::string path = "/heads/" + name + "/value";
+    if (!log.has_dataset(path)) return {};
+    hdf5::Dims shape = log.info(path).shape;
+    require(shape.size() == rank + 1, path);
+    shape.erase(shape.begin());
+    return {shape, log.read<double>(path)};
+}
+
+MetricRows last_row(const hdf5::File& log, const std::string& name, std::size_t rank) {
+    MetricRows rows = all_rows(log, name, rank);
+    if (!rows.values.empty())
+        rows.values.erase(rows.values.begin(), rows.values.end() - static_cast<std::ptrdiff_t>(rows.row_size()));
+    return rows;
+}
+
+void read_grad_norms(const hdf5::File& log, RunSummary& summary) {
+    const MetricRows rows = all_rows(log, "grad_norm", 3);  // [L, H, 4]
+    if (rows.values.empty()) return;
+    require(rows.shape[2] == 4, "/heads/grad_norm/value");
+    make_rows(summary, rows.shape[0], rows.shape[1]);
+    summary.grad_norm_steps = log.read<std::int64_t>("/heads/grad_norm/step");
+    for (std::size_t i = 0; i < rows.values.size(); i += 4) {  // the last row stays
+        HeadRow& head = summary.heads[i / 4 % summary.heads.size()];
+        std::copy_n(rows.values.begin() + static_cast<std::ptrdiff_t>(i), 4, head.grad_norm.begin());
+        const auto& [q, k, v, o] = head.grad_norm;
+        head.grad_norm_total = std::hypot(std::hypot(q, k), std::hypot(v, o));
+        head.grad_norm_history.push_back(head.grad_norm_total);
+    }
+}
+
+/// A metric of one number per head, its newest row.
+void read_numbers(const hdf5::File& log, const std::string& name, double HeadRow::*member, RunSummary& summary) {
+    const MetricRows row = last_row(log, name, 2);  // [L, H]
+    if (row.values.empty()) return;
+    make_rows(summary, row.shape[0], row.shape[1]);
+    for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].*member = row.values[i];
+}
+
+/// What is measured of each head that tells its role. Returns true when that is all of it, at one and the same step.
+bool read_evidence(const hdf5::File& log, RunSummary& summary) {
+    std::set<std::int64_t> steps;
+    for (std::size_t m = 0; m < role_metrics.size(); ++m) {
+        const MetricRows row = last_row(log, role_metrics[m], 2);  // [L, H]
+        steps.insert(row.values.empty() ? -1 : last_step(log, "/heads/" + std::string(role_metrics[m]) + "/step"));
+        if (row.values.empty()) continue;
+        make_rows(summary, row.shape[0], row.shape[1]);
+        for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].evidence[m] = row.values[i];
+    }
+    return steps.size() == 1 && *steps.begin() >= 0;
+}
+
+void read_roles(const hdf5::File& log, RunSummary& summary) {
+    const bool complete = read_evidence(log, summary);
+    const MetricRows row = last_row(log, "role", 2);  // [L, H]
+    if (!row.values.empty()) {
+        make_rows(summary, row.shape[0], row.shape[1]);
+        for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].role = role_of_code(row.values[i]);
+        return;
+    }
+    if (!complete) return;
+    const std::string distance = "/heads/attention_distance/value";  // from 0, or -(T - 1), to T - 1
+    const auto seq_len = static_cast<std::int64_t>(log.number_attribute(distance, "maximum")) + 1;
+    const bool causal = log.number_attribute(distance, "minimum") >= 0;
+    const std::int64_t last_layer = summary.heads.back().layer;
+    for (HeadRow& head : summary.heads) {
+        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer});
+        head.role = role_names()[static_cast<std::size_t>(role)];
+    }
+}
+
+/// Means over the other heads. Given one head, its overlaps with the others are independent under the null, so their
+/// mean has the pair's standard deviation over sqrt(H - 1).
+void read_overlaps(const hdf5::File& log, RunSummary& summary) {
+    const MetricRows row = last_row(log, "overlap", 4);  // [L, 4, H, H]
+    if (row.values.empty()) return;
+    const std::int64_t layers = row.shape[0], heads = row.shape[2];
+    require(row.shape[1] == 4 && row.shape[3] == heads, "/heads/overlap/value");
+    make_rows(summary, layers, heads);
+    const double null_mean = summary.overlap_null_mean = log.number_attribute("/heads/overlap/value", "null_mean");
+    const double null_std = summary.overlap_null_std = log.number_attribute("/heads/overlap/value", "null_std");
+    if (heads < 2) return;
+    std::size_t index = 0;
+    for (std::int64_t layer = 0; layer < layers; ++layer)
+        for (std::size_t projection = 0; projection < 4; ++projection)
+            for (std::int64_t i = 0; i < heads; ++i) {
+                double sum = 0;
+                for (std::int64_t j = 0; j < heads; ++j, ++index) {
+                    const double overlap = row.values[index];
+                    if (i == j) continue;
+                    sum += overlap;
+                    if (i < j && (summary.top_pair.empty() || overlap > summary.top_pair[0].overlap))
+                        summary.top_pair = {{layer, i, j, projection, overlap, (overlap - null_mean) / null_std}};
+                }
+                const double others = static_cast<double>(heads - 1);
+                HeadRow& head = summary.heads[static_cast<std::size_t>(layer * heads + i)];
+                head.overlap[projection] = sum / others;
+                head.overlap_z[projection] = (sum / others - null_mean) / (null_std / std::sqrt(others));
+            }
+}
+
+}  // namespace
+
+void make_rows(RunSummary& summary, std::int64_t layers, std::int64_t heads) {
+    if (!summary.heads.empty()) {
+        if (summary.heads.back().layer + 1 != layers || summary.heads.back().head + 1 != heads)
+            throw IoError("inspect: the metrics under /heads are not of the same heads; the log is damaged");
+        return;
+    }
+    std::array<double, 4> unknown;
+    unknown.fill(not_measured);
+    for (std::int64_t layer = 0; layer < layers; ++layer)
+        for (std::int64_t head = 0; head < heads; ++head)
+            summary.heads.push_back({layer, head, unknown, unknown, unknown, not_measured});
+}
+
+void read_heads(const hdf5::File& log, RunSummary& summary) {
+    read_grad_norms(log, summary);
+    read_numbers(log, "attention_entropy", &HeadRow::entropy, summary);
+    read_numbers(log, "attention_distance", &HeadRow::distance, summary);
+    read_numbers(log, "importance", &HeadRow::importance, summary);
+    read_roles(log, summary);
+    read_overlaps(log, summary);
+}
+
+}  // namespace headscope::experiments

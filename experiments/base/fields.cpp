@@ -1,0 +1,60 @@
+#include "experiments/base/fields.h"
+
+namespace headscope::experiments {
+
+namespace {
+
+Field& add(std::vector<Field>& fields, std::string key, Field::Kind kind, void* value, std::string doc) {
+    Field field;
+    field.key = std::move(key);
+    field.kind = kind;
+    field.doc = std::move(doc);
+    field.value = value;
+    fields.push_back(std::move(field));
+    return fields.back();
+}
+
+}  // namespace
+
+Field& Fields::integer(std::string key, std::int64_t& value, std::string doc, IntegerRange range) {
+    Field& field = add(fields_, std::move(key), Field::Kind::integer, &value, std::move(doc));
+    field.integer_range = range;
+    return field;
+}
+
+Field& Fields::real(std::string key, double& value, std::string doc, RealRange range) {
+    Field& field = add(fields_, std::move(key), Field::Kind::real, &value, std::move(doc));
+    field.real_range = range;
+    return field;
+}
+
+Field& Fields::boolean(std::string key, bool& value, std::string doc) {
+    return add(fields_, std::move(key), Field::Kind::boolean, &value, std::move(doc));
+}
+
+Field& Fields::text(std::string key, std::string& value, std::string doc) {
+    return add(fields_, std::move(key), Field::Kind::text, &value, std::move(doc));
+}
+
+Field& Fields::choice(std::string key, std::string& value, std::vector<std::string> choices, std::string doc) {
+    Field& field = add(fields_, std::move(key), Field::Kind::choice, &value, std::move(doc));
+    field.choices = std::move(choices);
+    return field;
+}
+
+Field& Fields::text_list(std::string key, std::vector<std::string>& value, std::vector<std::string> choices,
+                         std::string doc) {
+    Field& field = add(fields_, std::move(key), Field::Kind::text_list, &value, std::move(doc));
+    field.choices = std::move(choices);
+    return field;
+}
+
+Field& Fields::integer_table(std::string key, std::map<std::string, std::int64_t>& value,
+                             std::vector<std::string> choices, std::string doc, IntegerRange range) {
+    Field& field = add(fields_, std::move(key), Field::Kind::integer_table, &value, std::move(doc));
+    field.choices = std::move(choices);
+    field.integer_range = range;
+    return field;
+}
+
+}  // namespace headscope::experiments

@@ -1,0 +1,16 @@
+// "Did you mean ...?" for mistyped names.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace headscope::experiments {
+
+/// The known word closest to `word` (insertions, deletions, changes and swaps of neighbours, case ignored), or empty
+/// when none is close enough to be what was meant.
+std::string nearest(const std::string& word, const std::vector<std::string>& known);
+
+/// What to append to "unknown x": "; did you mean y?", or "; known: a, b, c" when nothing is near.
+std::string suggestion(const std::string& word, const std::vector<std::string>& known);
+
+}  // namespace headscope::experiments

@@ -1,0 +1,121 @@
+#include "experiments/training/fork.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <span>
+
+#include "experiments/base/environment.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/config/writer.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/training/training_loop.h"
+
+namespace headscope::experiments {
+namespace {
+
+/// Seconds trained before `step`, as far as the log tells.
+double elapsed_before(const PastRun& run, std::int64_t step) {
+    const hdf5::File log = open_log(run.paths.log);
+    const auto steps = log.read<std::int64_t>("/train/step");
+    const auto elapsed = log.read<double>("/train/elapsed");
+    double seconds = 0;
+    for (std::size_t i = 0; i < std::min(steps.size(), elapsed.size()); ++i)
+        if (steps[i] < step) seconds = elapsed[i];
+    return seconds;
+}
+
+bool same_task(const Config& a, const Config& b) {
+    const auto of_task = [](const std::string& key) { return key.starts_with("task."); };
+    return write_config(a, of_task) == write_config(b, of_task);
+}
+
+void require_same_weights(const nn::StateDict& old_weights, const nn::StateDict& new_weights) {
+    std::vector<std::string> other;
+    for (const auto& [name, tensor] : new_weights) {
+        const auto old = old_weights.find(name);
+        if (old == old_weights.end()) other.push_back(name + " is new");
+        else if (old->second.shape() != tensor.shape())
+            other.push_back(
+                fmt::format("{} would be {} instead of {}", name, tensor.shape().str(), old->second.shape().str()));
+        else if (old->second.dtype() != tensor.dtype())
+            other.push_back(fmt::format("{} would have another type (train.dtype)", name));
+    }
+    for (const auto& [name, tensor] : old_weights)
+        if (!new_weights.contains(name)) other.push_back(name + " would be gone");
+    if (other.empty()) return;
+    const std::size_t count = other.size();
+    if (count > 3) {
+        other.resize(3);
+        other.push_back(fmt::format("and {} more", count - 3));
+    }
+    throw UsageError(
+        fmt::format("fork: a fork keeps the weights, so nothing may change their names, shapes or type: {}",
+                    fmt::join(other, "; ")));
+}
+
+bool same_names_and_shapes(const optim::OptimizerState& a, const optim::OptimizerState& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& left, const auto& right) {
+        return left.first == right.first && left.second.shape() == right.second.shape() &&
+               left.second.dtype() == right.second.dtype();
+    });
+}
+
+void write_folder(const PastRun& parent, const Experiment& changed, const Checkpoint& start, const Lineage& lineage,
+                  const std::string& event, const std::string& out) {
+    const RunPaths paths(out);
+    save_start_checkpoint(paths.checkpoints, start);
+    auto log = same_task(parent.experiment.config, changed.config) ? Log::fork(parent.paths.log, start.step, paths.log)
+                                                                   : std::make_unique<Log>(paths.log);
+    log->set_attribute("run_id", new_run_id());
+    log->set_attribute("created", utc_now());
+    log->set_attribute("state", std::string("running"));
+    log->set_lineage(lineage);
+    log->event(start.step, "fork", event);
+    log->publish();
+    // Last: a folder without it is no run, and nobody goes on with half a fork.
+    const std::string text = changed.config.resolved();
+    write_file_atomically(paths.config, std::as_bytes(std::span(text)));
+}
+
+}  // namespace
+
+void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
+               const std::string& out, const PastRunHooks& hooks) {
+    require_step(parent, step);
+    Checkpoint start = state_at(parent, step, hooks);
+    const Checkpoint fresh = TrainingState(changed).checkpoint();
+    require_same_weights(start.model, fresh.model);
+    const bool same_optimizer = parent.experiment.config.optimizer.type == changed.config.optimizer.type &&
+                                same_names_and_shapes(start.optimizer, fresh.optimizer);
+    if (!same_optimizer) start.optimizer = fresh.optimizer;
+    if (!same_task(parent.experiment.config, changed.config) || parent.experiment.config.seed != changed.config.seed)
+        start.best = {};  // of other data
+    start.seed = changed.config.seed;
+    start.config_identity = fresh.config_identity;
+    start.elapsed = elapsed_before(parent, step);
+    if (changed.config.train.steps < step || is_finished(changed.config, start))
+        throw UsageError(fmt::format("fork: at step {} the run is at its end; train.steps=N goes further{}", step,
+                                     changed.config.eval.patience > 0 ? ", eval.patience=0 too" : ""));
+
+    const std::string folder = std::filesystem::absolute(parent.paths.folder).lexically_normal().string();
+    const std::string event =
+        fmt::format("from {} at step {}, {}{}", folder, step, changes.empty() ? "nothing changed" : "with " + changes,
+                    same_optimizer ? "" : "; the optimizer's state begins anew");
+    create_run_folder(out);
+    try {
+        write_folder(parent, changed, start,
+                     {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
+                     out);
+    } catch (...) {
+        std::error_code ignored;
+        std::filesystem::remove_all(out, ignored);
+        throw;
+    }
+}
+
+}  // namespace headscope::experiments

@@ -1,0 +1,192 @@
+#include "experiments/training/past_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
+
+namespace headscope::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+    return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+           std::memcmp(a.bytes(), b.bytes(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
+}
+
+void read_rows(const hdf5::File& log, PastRun& run) {
+    const auto steps = log.read<std::int64_t>("/train/step");
+    const auto loss = log.read<double>("/train/loss"), lr = log.read<double>("/train/lr"),
+               grad_norm = log.read<double>("/train/grad_norm");
+    const auto eval_steps = log.read<std::int64_t>("/eval/step");
+    const auto eval_loss = log.read<double>("/eval/loss");
+    if (loss.size() != steps.size() || lr.size() != steps.size() || grad_norm.size() != steps.size() ||
+        eval_loss.size() != eval_steps.size())
+        throw IoError(run.paths.log + ": the datasets of /train or /eval differ in length; the log is damaged");
+    for (std::size_t i = 0; i < steps.size(); ++i) run.train_rows[steps[i]] = {loss[i], lr[i], grad_norm[i]};
+    for (std::size_t i = 0; i < eval_steps.size(); ++i) run.eval_losses[eval_steps[i]] = eval_loss[i];
+}
+
+/// The best evaluation among those at or before `step`, as training counts them.
+BestEvaluation best_until(const PastRun& run, std::int64_t step) {
+    BestEvaluation best;
+    for (const auto& [evaluated, loss] : run.eval_losses)
+        if (evaluated <= step && evaluated % run.experiment.config.eval.every == 0) best.count(evaluated, loss);
+    return best;
+}
+
+/// The newest good checkpoint at or before `step`; nothing: the run's start, with its initial weights.
+std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t step, const PastRunHooks& hooks) {
+    std::vector<std::int64_t> steps = list_checkpoints(run.paths.checkpoints);
+    std::reverse(steps.begin(), steps.end());
+    for (const std::int64_t candidate : steps) {
+        if (candidate > step) continue;
+        try {
+            return load_checkpoint(run.paths.checkpoints + "/" + checkpoint_name(candidate));
+        } catch (const IoError& error) {
+            if (candidate == step) throw;
+            if (hooks.on_message) hooks.on_message(error.what());
+        }
+    }
+    const std::string start = run.paths.checkpoints + "/" + start_checkpoint_name;
+    if (run.first_step > 0) return load_checkpoint(start);
+    return std::nullopt;
+}
+
+[[noreturn]] void fail_check(const PastRun& run, const std::string& what) {
+    std::string message = fmt::format(
+        "{}: {}; what was computed is not the run's history, and nothing of it is kept. Data, checkpoint or program "
+        "have changed since it was trained",
+        run.paths.folder, what);
+    for (const std::string& warning : run.warnings) message += "\n" + warning;
+    throw CheckFailed(message);
+}
+
+}  // namespace
+
+PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides) {
+    PastRun run{
+        .paths = RunPaths(folder), .experiment = {}, .run_id = {}, .warnings = {}, .train_rows = {}, .eval_losses = {}};
+    if (!fs::is_directory(folder)) throw UsageError("there is no run folder " + folder);
+    const bool has_log = path_exists(run.paths.log), has_config = path_exists(run.paths.config);
+    if (!has_log && !has_config)
+        throw UsageError(folder + " holds no config.toml and no log.h5; name the folder of a run");
+    if (!has_log) throw UsageError(folder + " has no log.h5 (yet): nothing of the run is known");
+    const hdf5::File log = open_log(run.paths.log);
+    const std::string lineage = log.has_attribute("/", "lineage") ? log.text_attribute("/", "lineage") : "";
+    if (lineage == "replay")
+        throw UsageError(fmt::format("{} is a replay of {}; name that run", folder, log.text_attribute("/", "parent")));
+    if (!has_config) throw UsageError(folder + " holds no config.toml; name the folder of a run");
+
+    run.experiment = build_experiment(load_config(run.paths.config, overrides));
+    const Config logged = parse_config(log.read_text("/config/resolved"), run.paths.log + ":/config/resolved");
+    if (config_identity(logged) != config_identity(run.experiment.config))
+        throw UsageError(
+            fmt::format("{} is the config of another run than {} tells of; the latter holds its own in "
+                        "/config/resolved",
+                        run.paths.config, run.paths.log));
+    run.run_id = log.text_attribute("/", "run_id");
+    run.finished = log.text_attribute("/", "state") == "finished";
+    run.warnings = differences_noted_in(log);
+    for (std::string& difference : differences_to_this_program(log)) run.warnings.push_back(std::move(difference));
+    if (lineage == "fork") run.first_step = log.integer_attribute("/", "parent_step");
+    read_rows(log, run);
+    run.last_step = run.first_step;
+    if (!run.train_rows.empty()) run.last_step = std::max(run.last_step, run.train_rows.rbegin()->first);
+    if (!run.eval_losses.empty()) run.last_step = std::max(run.last_step, run.eval_losses.rbegin()->first);
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(run.paths.checkpoints);
+    if (!checkpoints.empty()) run.last_step = std::max(run.last_step, checkpoints.back());
+    return run;
+}
+
+void require_step(const PastRun& run, std::int64_t step) {
+    if (step >= run.first_step && step <= run.last_step) return;
+    std::string message =
+        fmt::format("{} has steps {} to {}, not {}", run.paths.folder, run.first_step, run.last_step, step);
+    if (step >= 0 && step < run.first_step) message += "; it is a fork, and what is before is its parent's";
+    throw UsageError(message);
+}
+
+void check_step(const PastRun& run, std::int64_t number, const StepResult& done) {
+    const auto row = run.train_rows.find(number);
+    if (row == run.train_rows.end()) return;
+    const auto compare = [&](const char* name, double then, double now) {
+        if (same_bits(then, now)) return;
+        std::string what = fmt::format("{} of step {} was {:.17g} and is {:.17g} now", name, number, then, now);
+        if (std::strcmp(name, "lr") == 0)
+            what += " (was train.steps another one then? train.steps=N gives the schedule of N steps)";
+        fail_check(run, what);
+    };
+    compare("lr", row->second.lr, done.lr);
+    compare("loss", row->second.loss, done.loss);
+    compare("grad_norm", row->second.grad_norm, done.grad_norm);
+}
+
+void check_checkpoint(const PastRun& run, const TrainingState& trainer) {
+    const std::string path = run.paths.checkpoints + "/" + checkpoint_name(trainer.steps_done());
+    Checkpoint then;
+    try {
+        if (!path_exists(path)) return;
+        then = load_checkpoint(path);
+    } catch (const IoError&) {
+        return;
+    }
+    const Checkpoint now = trainer.checkpoint();
+    const auto compare = [&](const auto& old_tensors, const auto& new_tensors) {
+        for (const auto& [name, tensor] : new_tensors) {
+            const auto old = old_tensors.find(name);
+            if (old == old_tensors.end() || !same_bits(old->second, tensor))
+                fail_check(run, fmt::format("{} differs from that of {}", name, path));
+        }
+    };
+    compare(then.model, now.model);
+    compare(then.optimizer, now.optimizer);
+}
+
+void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const PastRunHooks& hooks) {
+    require_step(run, step);
+    if (const std::optional<Checkpoint> checkpoint = nearest_checkpoint(run, step, hooks)) {
+        if (checkpoint->config_identity != config_identity(run.experiment.config))
+            throw UsageError(fmt::format("checkpoint {} in {} belongs to another config than {}",
+                                         checkpoint_name(checkpoint->step), run.paths.checkpoints, run.paths.config));
+        trainer.restore(*checkpoint);
+    }
+    const std::int64_t start = trainer.steps_done();
+    if (hooks.on_message)
+        for (const std::string& warning : run.warnings) hooks.on_message(warning);
+    if (start == step) return;
+    if (hooks.on_message)
+        hooks.on_message(fmt::format("steps {} to {} are computed again{}", start, step,
+                                     start > run.first_step ? ", from the checkpoint there" : ", from the start"));
+    Speedometer speed;
+    while (trainer.steps_done() < step) {
+        if (hooks.stop != nullptr && hooks.stop->load()) throw Stopped("stopped by a signal; nothing is left behind");
+        const std::int64_t number = trainer.steps_done(), tokens = trainer.tokens_seen();
+        const StepResult done = trainer.step(nullptr);
+        check_step(run, number, done);
+        if (hooks.on_step)
+            hooks.on_step(speed.progress(number + 1 - start, step - start, done.loss, trainer.tokens_seen() - tokens));
+    }
+}
+
+Checkpoint state_at(const PastRun& run, std::int64_t step, const PastRunHooks& hooks) {
+    TrainingState trainer(run.experiment);
+    bring_to(run, step, trainer, hooks);
+    Checkpoint state = trainer.checkpoint();
+    state.best = best_until(run, step);
+    return state;
+}
+
+}  // namespace headscope::experiments

@@ -1,0 +1,200 @@
+#include "experiments/training/recorder.h"
+
+#include <algorithm>
+
+#include "autograd/allocator.h"
+#include "autograd/parallel.h"
+#include "autograd/profile.h"
+#include "experiments/base/environment.h"
+#include "experiments/base/sha256.h"
+#include "optim/clip.h"
+
+namespace headscope::experiments {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void describe_run(Log& log, const Config& config) {
+    const std::string resolved = config.resolved();
+    log.set_attribute("schema_name", std::string("headscope.log"));
+    log.set_attribute("schema_version", std::string("1.0"));
+    if (!log.has_attribute("run_id")) {  // a resumed run stays the run it was
+        log.set_attribute("run_id", new_run_id());
+        log.set_attribute("created", utc_now());
+    }
+    log.set_attribute("software_version", software_version());
+    log.set_attribute("git_commit", git_commit());
+    log.set_attribute("compiler", compiler());
+    log.set_attribute("isa", instruction_set());
+    log.set_attribute("cpu", cpu_model());
+    log.set_attribute("threads", static_cast<std::int64_t>(num_threads()));
+    log.set_attribute("seed", config.seed);
+    log.set_attribute("config_sha256", sha256(std::as_bytes(std::span(resolved))));
+    log.set_text("/config/resolved", resolved, "the whole config, every key written out");
+    log.set_text("/config/source", config.source, "the config file as it was given");
+}
+
+bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+
+}  // namespace
+
+Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log)
+    : experiment_(experiment),
+      model_(model),
+      parameters_(model.named_parameters()),
+      eval_batches_(evaluation_batches(experiment)),
+      log_(std::move(log)),
+      next_publish_(Clock::now()) {
+    const Task& task = *experiment.task;
+    const Config& config = experiment.config;
+    probe_batches_ = eval_batches_;
+    if (probe_batches_.empty()) probe_batches_.push_back(task.train_batch(0, config.train.batch_size));
+
+    describe_run(*log_, config);
+    log_->declare_series("train", {{"loss", "nat/token", "training loss of the step's batch"},
+                                   {"lr", "1", "learning rate of the step"},
+                                   {"grad_norm", "1", "global gradient norm before clipping"},
+                                   {"tokens_seen", "1", "tokens read, this step's included", true},
+                                   {"elapsed", "s", "time trained"}});
+    log_->declare_series("eval", evaluation_columns(task));
+    const ProbeSetup setup{experiment.model, task.seq_len(), task.class_names()};
+    for (const auto& [name, every] : config.log.probes) {
+        probes_.push_back({name, "probe " + name, every, make_probe(name)});
+        log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
+    }
+    if (config.log.attention > 0) attention_maps_.emplace(experiment, probe_batches_, *log_);
+    std::vector<std::string> names;
+    for (const NamedTensor& parameter : parameters_) names.push_back(parameter.name);
+    log_->declare_parameters(names);
+    for (const Floor& floor : task.floors())
+        log_->set_number("/task/floors/" + floor.name, floor.loss, "nat",
+                         "loss of a model that knows `" + floor.name + "`");
+    for (const Floor& reference : task.references())
+        log_->set_number("/task/references/" + reference.name, reference.loss, "nat",
+                         "loss to compare with: `" + reference.name + "`");
+    if (!task.vocabulary().empty())
+        log_->set_texts("/task/vocabulary", task.vocabulary(), "what each token stands for");
+    set_state("running");
+    publish();
+}
+
+std::optional<double> Recorder::evaluate(std::int64_t step,
+                                         const std::function<void(std::int64_t, double, double)>& on_eval) {
+    if (eval_batches_.empty()) return std::nullopt;
+    const Evaluation result = experiments::evaluate(model_, *experiment_.task, eval_batches_, between_passes_);
+    log_->append("eval", step, evaluation_row(*experiment_.task, result));
+    if (on_eval) on_eval(step, result.loss, result.accuracy);
+    return result.loss;
+}
+
+ProbeContext Recorder::context(std::int64_t step) const {
+    return {.model = model_,
+            .step = step,
+            .seed = experiment_.config.seed,
+            .task = *experiment_.task,
+            .eval_batches = probe_batches_,
+            .micro_batches = experiment_.config.train.accumulate};
+}
+
+std::vector<const Recorder::DueProbe*> Recorder::due_probes(std::int64_t step, ProbeStage stage) const {
+    std::vector<const DueProbe*> found;
+    for (const DueProbe& entry : probes_)
+        if (due(step, entry.every) && entry.probe->stage() == stage) found.push_back(&entry);
+    return found;
+}
+
+void Recorder::append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values) {
+    log_->append_metric(entry.name, step, values);
+    Profile::mark(Profile::Phase::other, entry.profile_name);
+}
+
+void Recorder::measure(const ProbeContext& context, ProbeStage stage) {
+    for (const DueProbe* entry : due_probes(context.step, stage))
+        append(*entry, context.step, entry->probe->measure(context));
+}
+
+void Recorder::measure_activations(const ProbeContext& context) {
+    const std::vector<const DueProbe*> entries = due_probes(context.step, ProbeStage::activations);
+    if (entries.empty()) return;
+    std::vector<const CaptureProbe*> probes;
+    for (const DueProbe* entry : entries) probes.push_back(&dynamic_cast<const CaptureProbe&>(*entry->probe));
+    const auto values = measure_together(probes, context, [&](std::size_t i) {
+        Profile::mark(Profile::Phase::other, entries[i]->profile_name);
+        if (between_passes_) between_passes_();
+    });
+    for (std::size_t i = 0; i < entries.size(); ++i) append(*entries[i], context.step, values[i]);
+}
+
+void Recorder::measure_weights(std::int64_t step) {
+    measure(context(step), ProbeStage::weights);
+    measure_activations(context(step));
+    if (!due(step, experiment_.config.log.attention)) return;
+    attention_maps_->measure(model_, step);
+    Profile::mark(Profile::Phase::other, "attention maps");
+}
+
+void Recorder::before_update(std::int64_t step) {
+    if (due_probes(step, ProbeStage::update).empty()) return;
+    if (before_.empty())
+        for (const NamedTensor& parameter : parameters_)
+            before_.push_back(Tensor::empty(parameter.tensor.shape(), parameter.tensor.dtype()));
+    for (std::size_t i = 0; i < parameters_.size(); ++i) before_[i].copy_(parameters_[i].tensor);
+    Profile::mark(Profile::Phase::other, "copy of the weights");
+}
+
+const Tensor& Recorder::before(const Tensor& parameter) const {
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+        if (parameters_[i].tensor.id() == parameter.id()) return before_[i];
+    throw Error("ProbeContext::before: the tensor is no parameter of the model; pass the handle that the model has");
+}
+
+void Recorder::measure_update(std::int64_t step, const Batch& batch) {
+    ProbeContext after = context(step);
+    after.batch = &batch;
+    after.before = [this](const Tensor& parameter) -> const Tensor& { return before(parameter); };
+    measure(after, ProbeStage::update);
+}
+
+void Recorder::measure_gradients(std::int64_t step, const Batch& batch) {
+    ProbeContext trained = context(step);
+    trained.batch = &batch;
+    measure(trained, ProbeStage::gradients);
+    if (!train_row_due(step)) return;
+    std::vector<Tensor> weights;
+    std::vector<Tensor> gradients;
+    for (const NamedTensor& parameter : parameters_) {
+        weights.push_back(parameter.tensor);
+        gradients.push_back(parameter.tensor.grad());
+    }
+    log_->append_parameters(step, optim::norms(weights), optim::norms(gradients));
+    Profile::mark(Profile::Phase::other, "log");
+}
+
+bool Recorder::train_row_due(std::int64_t step) const { return due(step, experiment_.config.log.every); }
+
+void Recorder::train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
+                         double elapsed) {
+    log_->append("train", step, {loss, lr, grad_norm, static_cast<double>(tokens_seen), elapsed});
+}
+
+void Recorder::event(std::int64_t step, const std::string& kind, const std::string& message) {
+    log_->event(step, kind, message);
+}
+
+void Recorder::set_state(const std::string& state) {
+    log_->set_attribute("state", state);
+    log_->set_attribute("peak_memory", static_cast<std::int64_t>(allocator::stats().peak));
+}
+
+void Recorder::publish() {
+    const auto start = Clock::now();
+    log_->publish();
+    const auto now = Clock::now();
+    next_publish_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 200 * (now - start));
+}
+
+void Recorder::publish_if_due() {
+    if (Clock::now() >= next_publish_) publish();
+}
+
+}  // namespace headscope::experiments

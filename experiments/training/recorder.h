@@ -1,0 +1,79 @@
+// Writes a run's log as training goes on: which series there are, and when a row is due.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/config/config.h"
+#include "experiments/probes/probe.h"
+#include "experiments/storage/log.h"
+#include "experiments/training/attention_maps.h"
+#include "experiments/training/evaluation.h"
+
+namespace headscope::experiments {
+
+class Recorder {
+public:
+    /// Declares all series of the experiment in `log` and publishes it for the first time.
+    Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
+
+    /// `between` is called between the forward passes of evaluations and probes; it may throw, to end what goes on. The
+    /// rows of that step are then incomplete, and for a resumed run to make anew.
+    void call_between_passes(std::function<void()> between) { between_passes_ = std::move(between); }
+
+    /// Evaluates the weights after `step` updates, adds the row and returns the loss. No row, and nothing to return,
+    /// when the task has no evaluation data.
+    std::optional<double> evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
+    /// Runs the probes that read weights or activations and are due.
+    void measure_weights(std::int64_t step);
+    /// Runs the probes that read gradients and are due, and, in a step that has a row in /train, logs the norms of
+    /// every parameter and its gradient. To be called after backward and before clipping.
+    void measure_gradients(std::int64_t step, const Batch& batch);
+    /// To be called before and after the update: runs the probes that compare the weights then and now and are due.
+    void before_update(std::int64_t step);
+    void measure_update(std::int64_t step, const Batch& batch);
+
+    bool train_row_due(std::int64_t step) const;
+    void train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
+                   double elapsed);
+
+    void event(std::int64_t step, const std::string& kind, const std::string& message);
+    /// "running", "finished" or "failed".
+    void set_state(const std::string& state);
+    void publish();
+    /// Publishes when the last time is long enough ago for this to cost half a percent of the run's time; checkpoints,
+    /// each with the log, take the rest of the one percent that all of it may cost.
+    void publish_if_due();
+
+private:
+    struct DueProbe {
+        std::string name;
+        std::string profile_name;
+        std::int64_t every;
+        std::unique_ptr<Probe> probe;
+    };
+    ProbeContext context(std::int64_t step) const;
+    std::vector<const DueProbe*> due_probes(std::int64_t step, ProbeStage stage) const;
+    void append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values);
+    void measure(const ProbeContext& context, ProbeStage stage);
+    void measure_activations(const ProbeContext& context);
+    const Tensor& before(const Tensor& parameter) const;
+
+    const Experiment& experiment_;
+    nn::Transformer& model_;
+    std::vector<NamedTensor> parameters_;
+    std::vector<DueProbe> probes_;
+    std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
+    std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
+    std::function<void()> between_passes_;
+    std::vector<Tensor> before_;  ///< the parameters before the update; of the last step that needed them
+    std::unique_ptr<Log> log_;
+    std::optional<AttentionMaps> attention_maps_;
+    std::chrono::steady_clock::time_point next_publish_;
+};
+
+}  // namespace headscope::experiments

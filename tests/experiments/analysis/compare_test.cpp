@@ -1,0 +1,319 @@
+// Runs side by side: grouping by config, intervals, pairs of the same seed, and what is said of runs that do not fit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "experiments/analysis/comparison.h"
+#include "experiments/base/errors.h"
+#include "experiments/cli/comparison_text.h"
+#include "experiments/cli/text_lines.h"
+#include "experiments/probes/probe.h"
+#include "experiments/storage/log.h"
+#include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
+
+namespace headscope::experiments {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+struct Sample {
+    std::int64_t seed = 0;
+    double loss = 1;
+    std::string config = "[optimizer]\nlr = 0.001\n";
+    std::string state = "finished";
+    std::int64_t step = 20;
+    std::vector<std::string> columns = {"accuracy"};  ///< of /eval, besides the loss
+    std::vector<double> roles = {};                   ///< of one layer of heads
+    std::string lineage = {};
+};
+
+/// Writes a run into a folder of its own and returns it. Every evaluation row but the last is wrong on purpose.
+std::string write_run(const TemporaryFolder& parent, const std::string& name, const Sample& sample) {
+    const std::string folder = parent.path(name);
+    create_run_folder(folder);
+    Log log(RunPaths(folder).log);
+    log.set_attribute("state", sample.state);
+    log.set_attribute("seed", sample.seed);
+    log.set_attribute("run_id", "id-" + name);
+    const std::string own = "name = \"" + name + "\"\nseed = " + std::to_string(sample.seed) + "\n";
+    log.set_text("/config/resolved", own + sample.config, "config");
+    log.declare_series("train", {{"loss", "nat/token", "training loss"}, {"elapsed", "s", "time"}});
+    log.append("train", sample.step - 1, {sample.loss + 0.5, 1});
+    std::vector<Column> columns{{"loss", "nat/token", "evaluation loss"}};
+    for (const std::string& column : sample.columns) columns.push_back({column, "1", "the " + column});
+    log.declare_series("eval", columns);
+    log.append("eval", 0, std::vector<double>(columns.size(), 77));
+    std::vector<double> row(columns.size(), sample.loss / 4);
+    row[0] = sample.loss;
+    log.append("eval", sample.step, row);
+    if (!sample.roles.empty()) {
+        nn::TransformerOptions model;
+        model.block.num_heads = static_cast<std::int64_t>(sample.roles.size());
+        model.num_layers = 1;
+        log.declare_metric(make_probe("role")->spec({model, 12, {}}), false);
+        log.append_metric("role", 0, std::vector<double>(sample.roles.size(), 7));
+        log.append_metric("role", 10, sample.roles);
+    }
+    if (!sample.lineage.empty()) {
+        log.set_attribute("lineage", sample.lineage);
+        log.set_attribute("parent_config", std::string("abcd0123456789"));
+        log.set_attribute("parent_step", std::int64_t{10});
+    }
+    log.publish();
+    return folder;
+}
+
+Comparison compare_all(const std::vector<std::string>& folders) {
+    std::vector<ComparedRun> runs;
+    for (const std::string& folder : folders) runs.push_back(read_compared_run(folder));
+    return compare(runs);
+}
+
+std::vector<std::vector<std::string>> group_values(const Comparison& comparison) {
+    std::vector<std::vector<std::string>> values;
+    for (const RunGroup& group : comparison.groups) {
+        values.emplace_back();
+        for (const ConfigValue& value : group.values) values.back().push_back(value.text);
+    }
+    return values;
+}
+
+std::string lr(const std::string& value) { return "[optimizer]\nlr = " + value + "\n"; }
+
+// Critical values of the t distribution: from a table for 4 degrees of freedom, in closed form for 1 and 2.
+const double t_1 = std::tan(0.475 * 3.14159265358979323846), t_2 = 0.95 * std::sqrt(2 / (1 - 0.95 * 0.95));
+
+TEST(Estimate, IsMeanAndStudentsInterval) {
+    const std::vector<double> values{1, 2, 4, 8, 10};  // mean 5, squares 16 + 9 + 1 + 9 + 25
+    const Estimate five = estimate(values);
+    const double half_width = 2.7764451051977987 * std::sqrt(60.0 / 4 / 5);
+    EXPECT_NEAR(five.mean, 5, 1e-12);
+    EXPECT_NEAR(five.low, 5 - half_width, 1e-10);
+    EXPECT_NEAR(five.high, 5 + half_width, 1e-10);
+    EXPECT_EQ(five.minimum, 1);
+    EXPECT_EQ(five.maximum, 10);
+    EXPECT_EQ(five.n, 5);
+    const Estimate two = estimate({1, 4});
+    EXPECT_NEAR(two.high, 2.5 + t_1 * 1.5, 1e-9);
+    EXPECT_NEAR(two.low, 2.5 - t_1 * 1.5, 1e-9);
+}
+
+TEST(Estimate, OfOneOrNoneHasNoInterval) {
+    const Estimate one = estimate({3});
+    EXPECT_EQ(one.mean, 3);
+    EXPECT_EQ(one.maximum, 3);
+    EXPECT_EQ(one.n, 1);
+    EXPECT_TRUE(std::isnan(one.low) && std::isnan(one.high));
+    const Estimate none = estimate({});
+    EXPECT_EQ(none.n, 0);
+    EXPECT_TRUE(std::isnan(none.mean) && std::isnan(none.minimum));
+}
+
+TEST(Compare, GroupsByWhatDiffersAndSortsNumbersAsNumbers) {
+    TemporaryFolder folder;
+    std::vector<std::string> runs;
+    for (const char* value : {"0.1", "1e-5", "0.02"})
+        for (std::int64_t seed = 0; seed < 2; ++seed)
+            runs.push_back(write_run(folder, std::string(value) + "-" + std::to_string(seed),
+                                     {.seed = seed, .config = "x = 5\n" + lr(value) + "heads = [0, 2]\n"}));
+    const Comparison comparison = compare_all(runs);
+    EXPECT_EQ(comparison.differs, std::vector<std::string>{"optimizer.lr"});
+    EXPECT_EQ(group_values(comparison), (std::vector<std::vector<std::string>>{{"1e-05"}, {"0.02"}, {"0.1"}}));
+    for (const RunGroup& group : comparison.groups) EXPECT_EQ(group.runs.size(), 2u);
+    EXPECT_TRUE(comparison.notes.empty());
+}
+
+TEST(Compare, SeesListsMissingKeysAndTexts) {
+    TemporaryFolder folder;
+    const Comparison comparison =
+        compare_all({write_run(folder, "a", {.config = "kind = \"\"\nclones = [1, 2]\n"}),
+                     write_run(folder, "b", {.config = "kind = \"x\"\nclones = [1, 3]\n"}),
+                     write_run(folder, "c", {.config = "kind = \"x\"\nclones = [1, 3]\nwarm = true\n"})});
+    EXPECT_EQ(comparison.differs, (std::vector<std::string>{"kind", "clones", "warm"}));
+    EXPECT_EQ(group_values(comparison), (std::vector<std::vector<std::string>>{
+                                            {"\"\"", "[1, 2]", ""}, {"x", "[1, 3]", ""}, {"x", "[1, 3]", "true"}}));
+}
+
+TEST(Compare, EstimatesTheLastRowsOfEachGroup) {
+    TemporaryFolder folder;
+    std::vector<std::string> runs;
+    const std::vector<double> losses{1, 2, 4, 8, 10};
+    for (std::size_t i = 0; i < losses.size(); ++i)
+        runs.push_back(
+            write_run(folder, "a" + std::to_string(i), {.seed = static_cast<std::int64_t>(i), .loss = losses[i]}));
+    const Comparison comparison = compare_all(runs);
+    ASSERT_EQ(comparison.groups.size(), 1u);
+    const auto& quantities = comparison.groups[0].quantities;
+    EXPECT_NEAR(quantities.at("eval/loss").mean, 5, 1e-12);
+    EXPECT_NEAR(quantities.at("eval/accuracy").mean, 1.25, 1e-12);
+    EXPECT_NEAR(quantities.at("train/loss").mean, 5.5, 1e-12);
+    EXPECT_FALSE(quantities.contains("eval/step"));
+    const std::string text = cli::to_text(comparison);
+    EXPECT_TRUE(contains(text,
+                         "\neval/loss, nat/token: evaluation loss\n"
+                         "  all  5.0000  [0.1911, 9.8089]   1.0000..10.0000  n=5\n"))
+        << text;
+}
+
+TEST(Compare, CountsOneMeasurementOnce) {
+    TemporaryFolder folder;
+    const std::string first = write_run(folder, "first", {.seed = 3, .loss = 2}),
+                      twin = write_run(folder, "twin", {.seed = 3, .loss = 9}),
+                      other = write_run(folder, "other", {.seed = 4, .loss = 4});
+    const Comparison comparison = compare_all({first, twin, other, other});
+    ASSERT_EQ(comparison.groups.size(), 1u);
+    EXPECT_EQ(comparison.groups[0].quantities.at("eval/loss").n, 2);
+    EXPECT_EQ(comparison.groups[0].quantities.at("eval/loss").mean, 3);
+    ASSERT_EQ(comparison.notes.size(), 2u);
+    EXPECT_TRUE(contains(comparison.notes[0], twin + " has the config and the seed of " + first));
+    EXPECT_TRUE(contains(comparison.notes[1], other + " has the config and the seed of " + other));
+}
+
+TEST(Compare, PairsTheSeedsThatGroupsShare) {
+    TemporaryFolder folder;
+    std::vector<std::string> runs;
+    const std::vector<double> first{1, 2, 4, 7}, second{2, 2.5, 6, 100};
+    for (std::int64_t seed = 0; seed < 4; ++seed) {
+        const auto i = static_cast<std::size_t>(seed);
+        runs.push_back(write_run(folder, "a" + std::to_string(i), {seed, first[i], lr("0.1")}));
+        runs.push_back(write_run(folder, "b" + std::to_string(i), {seed == 3 ? 33 : seed, second[i], lr("0.2")}));
+    }
+    runs.push_back(write_run(folder, "c", {.seed = 50, .loss = 5, .config = lr("0.3")}));
+    const Comparison comparison = compare_all(runs);
+    ASSERT_EQ(comparison.groups.size(), 3u);
+    EXPECT_EQ(comparison.groups[0].difference.n, 0);
+    const Estimate difference = comparison.groups[1].difference;  // 1, 0.5, 2
+    EXPECT_EQ(difference.n, 3);
+    EXPECT_NEAR(difference.mean, 3.5 / 3, 1e-12);
+    const double variance = (1 + 0.25 + 4 - 3.5 * 3.5 / 3) / 2;
+    EXPECT_NEAR(difference.high - difference.mean, t_2 * std::sqrt(variance / 3), 1e-9);
+    EXPECT_EQ(comparison.groups[2].difference.n, 0);
+    const std::string text = cli::to_text(comparison);
+    EXPECT_TRUE(contains(text, "difference to the first, same seeds\n  lr=0.2   1.1667  [-0.7306, 3.0640] ")) << text;
+    EXPECT_EQ(text.find("lr=0.3", text.find("same seeds")), std::string::npos) << text;
+}
+
+TEST(Compare, ShowsOnlyColumnsThatAllRunsLogged) {
+    TemporaryFolder folder;
+    const Comparison comparison = compare_all({write_run(folder, "a", {.columns = {"accuracy", "loss_near"}}),
+                                               write_run(folder, "b", {.seed = 1, .columns = {"accuracy", "far"}})});
+    std::vector<std::string> names;
+    for (const Quantity& quantity : comparison.quantities) names.push_back(quantity.name);
+    EXPECT_EQ(names, (std::vector<std::string>{"eval/loss", "eval/accuracy", "train/loss"}));
+    ASSERT_EQ(comparison.notes.size(), 1u);
+    EXPECT_EQ(comparison.notes[0], "Not every run logged eval/loss_near, eval/far: left out.");
+}
+
+TEST(Compare, CountsHeadsByRoleWhereRolesWereLogged) {
+    TemporaryFolder folder;
+    const std::string without = write_run(folder, "c", {.seed = 2});
+    const Comparison comparison = compare_all({write_run(folder, "a", {.roles = {3, 3, 0}}),
+                                               write_run(folder, "b", {.seed = 1, .roles = {3, 1, 1}}), without});
+    const auto& quantities = comparison.groups[0].quantities;
+    EXPECT_EQ(quantities.at("role/local").mean, 1.5);
+    EXPECT_EQ(quantities.at("role/local").n, 2);
+    EXPECT_EQ(quantities.at("role/induction").mean, 1);
+    EXPECT_EQ(quantities.at("role/previous-token").mean, 0.5);
+    EXPECT_FALSE(quantities.contains("role/unclear"));  // only of older rows
+    ASSERT_EQ(comparison.notes.size(), 1u);
+    EXPECT_EQ(comparison.notes[0],
+              "Not counted in role/previous-token, role/induction, role/local, having no number "
+              "there: " +
+                  without + ".");
+}
+
+TEST(Compare, SaysWhichRunsAreNotLikeTheOthers) {
+    TemporaryFolder folder;
+    const std::string running = write_run(folder, "a", {.state = "running", .step = 10}),
+                      diverged = write_run(folder, "b", {.seed = 1, .loss = nan, .state = "failed"});
+    const Comparison comparison = compare_all({running, diverged});
+    EXPECT_EQ(comparison.groups[0].quantities.at("eval/loss").n, 1);
+    const std::string text = cli::to_text(comparison);
+    EXPECT_EQ(comparison.notes,
+              (std::vector<std::string>{
+                  running + " is not finished: running at step 10.", diverged + " is not finished: failed at step 20.",
+                  "The runs end at different steps, 10 to 20.",
+                  "Not counted in eval/loss, eval/accuracy, train/loss, having no number there: " + diverged + "."}));
+    EXPECT_TRUE(contains(text, "one run")) << text;
+}
+
+TEST(Compare, ForksAreGroupsOfTheirOwnAndReplaysAreRefused) {
+    TemporaryFolder folder;
+    const std::string parent = write_run(folder, "a", {}), fork = write_run(folder, "b", {.lineage = "fork"});
+    const Comparison comparison = compare_all({fork, parent});
+    EXPECT_EQ(comparison.differs, std::vector<std::string>{"fork"});
+    EXPECT_EQ(group_values(comparison), (std::vector<std::vector<std::string>>{{""}, {"abcd0123@10"}}));
+    EXPECT_EQ(comparison.groups[1].difference.n, 1);
+    const std::string replay = write_run(folder, "c", {.lineage = "replay"});
+    try {
+        read_compared_run(replay);
+        FAIL() << "no error";
+    } catch (const UsageError& error) {
+        EXPECT_EQ(std::string(error.what()), "compare: " + replay + " is a replay, not a run of its own");
+    }
+}
+
+TEST(Compare, NamesRunsThatCannotBeRead) {
+    TemporaryFolder folder;
+    EXPECT_THROW(read_compared_run(folder.path("nowhere")), UsageError);
+    EXPECT_THROW(read_compared_run(folder.path()), UsageError);
+    Log log(RunPaths(folder.path()).log);  // has nothing of what a run's log has
+    log.publish();
+    try {
+        read_compared_run(folder.path());
+        FAIL() << "no error";
+    } catch (const IoError& error) {
+        EXPECT_TRUE(contains(error.what(), folder.path())) << error.what();
+    }
+}
+
+TEST(Compare, LongLabelsAreSaidOnceAndWhole) {
+    TemporaryFolder folder;
+    std::vector<std::string> runs;
+    for (int i = 0; i < 12; ++i) {
+        const std::string path = std::string(90, 'p') + std::to_string(i);
+        runs.push_back(
+            write_run(folder, std::to_string(i),
+                      {.loss = i == 3 ? -1.23456e-7 : 1e5 * i, .config = "path = \"" + path + "\"\n" + lr("0.1")}));
+    }
+    const Comparison comparison = compare_all(runs);
+    const std::string text = cli::to_text(comparison);
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(cli::columns_of(line), 80u) << line;
+    EXPECT_TRUE(contains(text, "\ngroups\n   1  path=ppp")) << text;
+    EXPECT_TRUE(contains(text, "-1.23e-07  one run")) << text;
+    const auto json = nlohmann::json::parse(cli::to_json(comparison));
+    EXPECT_EQ(json["groups"].size(), 12u);
+    EXPECT_EQ(json["groups"][0]["values"]["path"], std::string(90, 'p') + "0");
+}
+
+TEST(Compare, IsAlsoJson) {
+    TemporaryFolder folder;
+    const std::string a = write_run(folder, "a", {.seed = 6, .loss = 2, .config = "n = 5\n" + lr("0.5")}),
+                      b = write_run(folder, "b", {.seed = 6, .loss = 3, .config = "n = 7\nm = \"x\"\n" + lr("0.5")});
+    const auto json = nlohmann::json::parse(cli::to_json(compare_all({b, a})));
+    EXPECT_EQ(json["differs"], (nlohmann::json{"n", "m"}));
+    ASSERT_EQ(json["groups"].size(), 2u);
+    EXPECT_EQ(json["groups"][0]["values"], (nlohmann::json{{"n", 5}, {"m", nullptr}}));
+    EXPECT_EQ(json["groups"][1]["values"], (nlohmann::json{{"n", 7}, {"m", "x"}}));
+    const auto& run = json["groups"][0]["runs"][0];
+    EXPECT_EQ(run["run"], a);
+    EXPECT_EQ(run["seed"], 6);
+    EXPECT_EQ(run["state"], "finished");
+    EXPECT_EQ(run["step"], 20);
+    EXPECT_EQ(run["eval/loss"], 2);
+    EXPECT_EQ(json["groups"][0]["quantities"]["eval/loss"]["mean"], 2);
+    EXPECT_TRUE(json["groups"][0]["quantities"]["eval/loss"]["low"].is_null());
+    EXPECT_TRUE(json["groups"][0]["difference_to_first"].is_null());
+    EXPECT_EQ(json["groups"][1]["difference_to_first"]["mean"], 1);
+    EXPECT_TRUE(json["notes"].empty());
+}
+
+}  // namespace
+}  // namespace headscope::experiments

@@ -1,0 +1,137 @@
+// What the summary of a run says about roles.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "experiments/base/errors.h"
+#include "experiments/cli/summary_text.h"
+#include "experiments/cli/text_lines.h"
+#include "experiments/probes/probe.h"
+#include "experiments/storage/log.h"
+#include "experiments/storage/run_folder.h"
+#include "tests/experiments/temporary_folder.h"
+
+namespace headscope::experiments::cli {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::size_t widest_line(const std::string& text) {
+    std::size_t widest = 0;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) widest = std::max(widest, columns_of(line));
+    return widest;
+}
+
+/// A log of two layers of two heads that holds the metrics `names`, the newest rows at step 10, but for `sink`.
+void write_roles(const std::string& folder, const std::vector<std::string>& names, std::int64_t step_of_sink) {
+    Log log(RunPaths(folder).log);
+    log.set_attribute("state", std::string("finished"));
+    log.set_attribute("seed", std::int64_t{4});
+    nn::TransformerOptions model;
+    model.block.num_heads = 2;
+    const std::map<std::string, std::vector<double>> newest{{"previous_token", {0.75, 0.25, 0.875, 0.125}},
+                                                            {"duplicate_token", {0, 0, 0, 0}},
+                                                            {"prefix_matching", {0, 0, 0, 0.5}},
+                                                            {"attention_entropy_normalized", {0.25, 0.625, 0.25, 0.25}},
+                                                            {"attention_distance", {5, 5, 1, 5}},
+                                                            {"sink", {0, 0, 0, 0}},
+                                                            {"role", {2, 5, 6, 7}}};
+    for (const std::string& name : names) log.declare_metric(make_probe(name)->spec({model, 12, {}}), false);
+    for (const std::string& name : names) {
+        log.append_metric(name, 0, std::vector<double>(4, 0.0));
+        log.append_metric(name, name == "sink" ? step_of_sink : 10, newest.at(name));
+    }
+    log.publish();
+}
+
+std::vector<std::string> roles_of(const RunSummary& summary) {
+    std::vector<std::string> roles;
+    for (const HeadRow& row : summary.heads) roles.push_back(row.role);
+    return roles;
+}
+
+const std::vector<std::string> evidence(role_metrics.begin(), role_metrics.end());
+
+TEST(RoleSummary, NamesRolesFromTheLoggedMetricsByTheSameRule) {
+    TemporaryFolder folder;
+    write_roles(folder.path(), evidence, 10);
+    const RunSummary summary = read_summary(folder.path());
+    EXPECT_EQ(roles_of(summary), (std::vector<std::string>{"previous-token", "unclear", "local", "induction"}));
+    EXPECT_EQ(summary.heads[2].evidence[0], 0.875);
+    const std::string text = to_text(summary);
+    EXPECT_LE(widest_line(text), 80u);
+    for (const char* part : {"                      attention\n"
+                             "head  role             distance\n"
+                             "                         tokens\n"
+                             "0.0   previous-token       5.00\n"
+                             "0.1   unclear              5.00\n",
+                             "  Heads by role: 1 previous-token, 1 induction, 1 local, 1 unclear.\n"})
+        EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
+}
+
+TEST(RoleSummary, TakesLoggedRolesAsTheyAre) {
+    TemporaryFolder folder;
+    write_roles(folder.path(), {"role", "sink"}, 10);
+    const RunSummary summary = read_summary(folder.path());
+    EXPECT_EQ(roles_of(summary), (std::vector<std::string>{"duplicate-token", "sink", "uniform", "unclear"}));
+    const std::string text = to_text(summary);
+    EXPECT_TRUE(contains(text, "\n\nhead  role\n0.0   duplicate-token\n0.1   sink\n")) << text;
+    const auto json = nlohmann::json::parse(to_json(summary));
+    EXPECT_EQ(json["heads"][0]["role"], "duplicate-token");
+    EXPECT_EQ(json["heads"][0]["sink"], 0);
+    EXPECT_TRUE(json["heads"][0]["previous_token"].is_null());
+}
+
+TEST(RoleSummary, NamesNoRolesFromMetricsOfDifferentSteps) {
+    TemporaryFolder folder;
+    write_roles(folder.path(), evidence, 20);
+    const RunSummary summary = read_summary(folder.path());
+    EXPECT_EQ(roles_of(summary), std::vector<std::string>(4));
+    EXPECT_FALSE(contains(to_text(summary), "role")) << to_text(summary);
+    EXPECT_TRUE(nlohmann::json::parse(to_json(summary))["heads"][0]["role"].is_null());
+}
+
+TEST(RoleSummary, NamesNoRolesFromSomeOfTheMetrics) {
+    TemporaryFolder folder;
+    write_roles(folder.path(), {evidence.begin(), evidence.end() - 1}, 10);
+    EXPECT_EQ(roles_of(read_summary(folder.path())), std::vector<std::string>(4));
+}
+
+TEST(RoleSummary, BreaksLongLines) {
+    RunSummary summary;
+    summary.run = "runs/x-s0";
+    summary.state = "running";
+    summary.elapsed = nan;
+    summary.train_step = summary.eval_step = -1;
+    summary.overlap_null_mean = summary.overlap_null_std = nan;
+    const std::array<double, 4> unknown{nan, nan, nan, nan};
+    for (const std::string& role : role_names())
+        for (std::int64_t head = 0; head < 12; ++head)
+            summary.heads.push_back({0, head, unknown, unknown, unknown, nan, role});
+    const std::string text = to_text(summary);
+    EXPECT_LE(widest_line(text), 80u);
+    EXPECT_TRUE(contains(text, "12 previous-token, 12 induction, 12 duplicate-token")) << text;
+    EXPECT_TRUE(contains(text, "12 unclear.\n")) << text;
+}
+
+TEST(RoleSummary, RefusesACodeThatStandsForNothing) {
+    TemporaryFolder folder;
+    Log log(RunPaths(folder.path()).log);
+    log.set_attribute("state", std::string("finished"));
+    log.set_attribute("seed", std::int64_t{4});
+    nn::TransformerOptions model;
+    log.declare_metric(make_probe("role")->spec({model, 12, {}}), false);
+    log.append_metric("role", 0, {1, 2, 3, 4, 5, 6, 7, 8});
+    log.publish();
+    EXPECT_THROW(read_summary(folder.path()), IoError);
+}
+
+}  // namespace
+}  // namespace headscope::experiments::cli
