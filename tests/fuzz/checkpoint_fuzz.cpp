@@ -40,6 +40,7 @@ std::vector<std::string> dictionary() { return {"headscope checkpoint\n", "\nfor
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;
+    using namespace headscope::experiments;
     static const fuzz::InputFile file("step-00000002.h5");
     const std::string_view bytes = fuzz::as_text(data, size);
     const bool is_program = bytes.starts_with(fuzz::program_start);

@@ -91,6 +91,7 @@ std::vector<std::string> dictionary() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;
+    using namespace headscope::experiments;
     std::vector<std::string> overrides = fuzz::split(fuzz::as_text(data, size));
     const std::string text = overrides.front();
     overrides.erase(overrides.begin());

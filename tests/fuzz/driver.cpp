@@ -17,7 +17,7 @@
 
 namespace {
 
-using namespace headscope;
+using namespace headscope::experiments;
 using namespace headscope::experiments;
 using Clock = std::chrono::steady_clock;
 

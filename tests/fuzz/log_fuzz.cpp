@@ -22,7 +22,7 @@ std::string edited(std::string_view program) {
 
 void read(const InputFile& file) {
     try_parse([&] {
-        const cli::RunSummary summary = cli::read_summary(file.folder());
+        const RunSummary summary = read_summary(file.folder());
         cli::to_text(summary);
         cli::to_json(summary);
     });
@@ -44,6 +44,7 @@ std::vector<std::string> dictionary() { return {"headscope.log", "\nheadscope lo
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;
+    using namespace headscope::experiments;
     static const fuzz::InputFile file("log.h5");
     const std::string_view bytes = fuzz::as_text(data, size);
     const bool is_program = bytes.starts_with(fuzz::program_start);

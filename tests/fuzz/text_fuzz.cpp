@@ -61,6 +61,7 @@ std::vector<std::string> dictionary() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;
+    using namespace headscope::experiments;
     if (size == 0) return 0;
     static const fuzz::InputFile file("text.txt");
     const unsigned options = data[0];

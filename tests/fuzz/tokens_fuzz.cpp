@@ -30,6 +30,7 @@ std::vector<std::string> dictionary() { return {"\x89HDF\r\n\x1a\n", "TREE", "HE
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace headscope;
+    using namespace headscope::experiments;
     static const fuzz::InputFile file("tokens.h5");
     file.fill(fuzz::as_text(data, size));
     fuzz::try_parse([] {

@@ -17,6 +17,7 @@
 
 int main(int count, char** arguments) try {
     using namespace headscope;
+    using namespace headscope::experiments;
     if (count != 4) {
         std::fprintf(stderr, "usage: headscope_batch_writer CONFIG.toml STEPS|eval OUT.h5\n");
         return 2;

@@ -69,7 +69,7 @@ int main(int argc, char** argv) try {
         std::fprintf(stderr, "usage: headscope_capture_runner RUN TOKENS.h5 OUT.h5\n");
         return 2;
     }
-    headscope::run(argv[1], argv[2], argv[3]);
+    headscope::experiments::run(argv[1], argv[2], argv[3]);
     return 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -1,4 +1,4 @@
-// What probes are shown while a run goes on, at each moment of a step.
+// What probes are shown while a run goes on, at each stage of a step.
 #include <cstring>
 #include <functional>
 #include <map>
@@ -50,9 +50,9 @@ MetricSpec spy_spec(const std::string& name, const ProbeSetup& setup) {
 class Spy : public Probe {
 public:
     Spy(std::string name, ProbeStage stage, std::function<void(const ProbeContext&)> look)
-        : name_(std::move(name)), moment_(moment), look_(std::move(look)) {}
+        : name_(std::move(name)), stage_(stage), look_(std::move(look)) {}
     MetricSpec spec(const ProbeSetup& setup) const override { return spy_spec(name_, setup); }
-    ProbeStage stage() const override { return moment_; }
+    ProbeStage stage() const override { return stage_; }
     std::vector<double> measure(const ProbeContext& context) const override {
         look_(context);
         return std::vector<double>(static_cast<std::size_t>(context.model.num_layers()), 1.0);
@@ -60,7 +60,7 @@ public:
 
 private:
     std::string name_;
-    ProbeStage moment_;
+    ProbeStage stage_;
     std::function<void(const ProbeContext&)> look_;
 };
 
@@ -107,7 +107,7 @@ void look_at_update(const ProbeContext& context) {
 }
 
 RegisterProbe spy(const char* name, ProbeStage stage, std::function<void(const ProbeContext&)> look) {
-    return RegisterProbe(name, [=] { return std::make_unique<Spy>(name, moment, look); });
+    return RegisterProbe(name, [=] { return std::make_unique<Spy>(name, stage, look); });
 }
 
 const RegisterProbe weights_spy = spy("spy_weights", ProbeStage::weights, [](const ProbeContext& context) {
@@ -117,7 +117,7 @@ const RegisterProbe gradients_spy = spy("spy_gradients", ProbeStage::gradients, 
 const RegisterProbe update_spy = spy("spy_update", ProbeStage::update, look_at_update);
 const RegisterProbe captures_spy("spy_captures", [] { return std::make_unique<CaptureSpy>(); });
 
-TEST(ProbeMoments, ShowWhatTheyPromise) {
+TEST(ProbeStages, ShowWhatTheyPromise) {
     const TemporaryFolder parent;
     const std::string folder = parent.path("run");
     const Experiment experiment = build_experiment(
