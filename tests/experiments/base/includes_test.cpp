@@ -1,0 +1,104 @@
+// Reads the #include lines of the project and fails on one that points up: from a folder to one that stands above it.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <regex>
+#include <string>
+#include <vector>
+
+namespace headscope::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Folders by floor, from the ground up. A file may include those of its own floor and of the floors below.
+const std::vector<std::vector<std::string>> floors{
+    {"autograd"},
+    {"nn"},
+    {"optim"},
+    {"experiments/base"},
+    {"experiments/storage"},
+    {"experiments/tasks", "experiments/probes", "experiments/optimizers", "experiments/schedules",
+     "experiments/attentions", "experiments/positions", "experiments/norms", "experiments/feed_forwards",
+     "experiments/interventions"},
+    {"experiments/config"},
+    {"experiments/training"},
+    {"experiments/study", "experiments/analysis"},
+    {"experiments/report", "experiments/cli"},
+};
+
+/// The floor of a path below the source folder; nothing when it lies in none.
+std::optional<std::size_t> floor_of(const std::string& path) {
+    for (std::size_t floor = 0; floor < floors.size(); ++floor)
+        for (const std::string& folder : floors[floor])
+            if (path.starts_with(folder + "/")) return floor;
+    return std::nullopt;
+}
+
+/// Includes of the project's own headers, by the path that they are written with.
+std::vector<std::string> includes_of(const fs::path& file) {
+    static const std::regex line_of(R"re(^#include "((?:autograd|nn|optim|experiments)/[^"]+)")re");
+    std::vector<std::string> included;
+    std::ifstream text(file);
+    std::smatch found;
+    for (std::string line; std::getline(text, line);)
+        if (std::regex_search(line, found, line_of)) included.push_back(found[1]);
+    return included;
+}
+
+fs::path source_folder() {
+    const char* folder = std::getenv("HEADSCOPE_SOURCE");
+    return folder != nullptr ? fs::path(folder) : fs::path();
+}
+
+/// Paths of all headers and sources, relative to the source folder.
+std::vector<std::string> project_files() {
+    std::vector<std::string> files;
+    for (const char* top : {"autograd", "nn", "optim", "experiments"})
+        for (const auto& entry : fs::recursive_directory_iterator(source_folder() / top)) {
+            const std::string extension = entry.path().extension().string();
+            if (extension == ".h" || extension == ".cpp")
+                files.push_back(entry.path().lexically_relative(source_folder()).string());
+        }
+    return files;
+}
+
+TEST(Includes, NoArrowPointsUp) {
+    if (source_folder().empty()) GTEST_SKIP() << "HEADSCOPE_SOURCE is not set";
+    std::size_t arrows = 0;
+    for (const std::string& file : project_files()) {
+        const auto floor = floor_of(file);
+        ASSERT_TRUE(floor) << file << " lies in no folder that this test knows; add it to the table of floors";
+        for (const std::string& included : includes_of(source_folder() / file)) {
+            const auto other = floor_of(included);
+            ASSERT_TRUE(other) << file << " includes " << included << ", which lies in no known folder";
+            EXPECT_LE(*other, *floor) << file << " includes " << included << ", which stands above it";
+            EXPECT_FALSE(file.starts_with("autograd/kernels/") && included.starts_with("autograd/ops/"))
+                << file << " includes " << included << "; ops are made of kernels";
+            ++arrows;
+        }
+    }
+    EXPECT_GT(arrows, 500u) << "hardly any include was found; does the test still read them?";
+}
+
+TEST(Includes, OnlyTheirOwnFloorsKnowHdf5TomlAndTheTerminal) {
+    if (source_folder().empty()) GTEST_SKIP() << "HEADSCOPE_SOURCE is not set";
+    for (const std::string& file : project_files()) {
+        std::ifstream text(source_folder() / file);
+        for (std::string line; std::getline(text, line);) {
+            if (line.starts_with("#include <hdf5")) {
+                EXPECT_TRUE(file.starts_with("experiments/storage/")) << file << ": " << line;
+            } else if (line.starts_with("#include <toml++")) {
+                EXPECT_TRUE(file.starts_with("experiments/config/")) << file << ": " << line;
+            } else if (line.starts_with("#include <CLI/")) {
+                EXPECT_TRUE(file.starts_with("experiments/cli/")) << file << ": " << line;
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace headscope::experiments
