@@ -64,7 +64,8 @@ Kind optimizers() {
     Kind kind{"optimizers", "update rules: optimizer.type", {}};
     for (const Type<OptimizerSettings>& type : types<OptimizerSettings>()) {
         kind.entries.push_back({type.name, type.doc, [type] {
-                                    OptimizerConfig config{.type = type.name, .settings = type.settings()};
+                                    OptimizerConfig config;
+                                    choose(config, type.name);
                                     return typed_keys_text("optimizer", config);
                                 }});
     }
@@ -75,7 +76,8 @@ Kind schedules() {
     Kind kind{"schedules", "how the learning rate goes on: schedule.type", {}};
     for (const Type<ScheduleSettings>& type : types<ScheduleSettings>()) {
         kind.entries.push_back({type.name, type.doc, [type] {
-                                    ScheduleConfig config{.type = type.name, .settings = type.settings()};
+                                    ScheduleConfig config;
+                                    choose(config, type.name);
                                     return typed_keys_text("schedule", config);
                                 }});
     }

@@ -43,17 +43,10 @@ namespace {
 
 /// A config of the same types in which every other key has its default.
 Config defaults_of(const Config& config) {
+    std::map<std::string, std::string> types;
+    for_each_choice(config, [&](const std::string& path, const auto& choice) { types[path] = choice.type; });
     Config defaults;
-    defaults.task_type = config.task_type;
-    defaults.task = find_type<TaskSettings>(config.task_type)->settings();
-    defaults.model.attention = {config.model.attention.type,
-                                find_type<AttentionSettings>(config.model.attention.type)->settings()};
-    defaults.model.position = {config.model.position.type,
-                               find_type<PositionSettings>(config.model.position.type)->settings()};
-    defaults.optimizer.type = config.optimizer.type;
-    defaults.optimizer.settings = find_type<OptimizerSettings>(config.optimizer.type)->settings();
-    defaults.schedule.type = config.schedule.type;
-    defaults.schedule.settings = find_type<ScheduleSettings>(config.schedule.type)->settings();
+    for_each_choice(defaults, [&](const std::string& path, auto& choice) { choose(choice, types[path]); });
     return defaults;
 }
 
@@ -64,9 +57,8 @@ Config defaults_of(const Config& config) {
 std::string config_identity(const Config& config) {
     const std::map<std::string, std::string> values = config_values(config),
                                              defaults = config_values(defaults_of(config));
-    const auto types = {config.task_type, config.model.attention.type, config.model.position.type,
-                        config.optimizer.type, config.schedule.type};
-    std::string text = fmt::format("{}\n", fmt::join(types, "\n"));
+    std::string text;
+    for_each_choice(config, [&](const std::string&, const auto& choice) { text += choice.type + "\n"; });
     for (const auto& [path, value] : values) {
         const auto usual = defaults.find(path);
         if (may_change_on_resume(path) || (usual != defaults.end() && usual->second == value)) continue;

@@ -17,23 +17,19 @@
 
 namespace headscope::experiments {
 
-/// A key of [model], or the table [model.attention].
-struct AttentionConfig {
-    std::string type = "softmax";
-    std::shared_ptr<AttentionSettings> settings;  ///< the keys that `type` has of its own
-};
-
-/// A key of [model], or the table [model.position].
-struct PositionConfig {
-    std::string type = "learned";
-    std::shared_ptr<PositionSettings> settings;  ///< the keys that `type` has of its own
+/// A registered type that a config chooses, and the keys that this type has of its own.
+template <class Settings>
+struct Choice {
+    std::string type;
+    std::shared_ptr<Settings> settings = nullptr;  ///< null until the type is known
 };
 
 struct ModelConfig {
     std::int64_t d_model = 64, num_heads = 4, head_dim = 0, num_layers = 2, d_ff = 256, max_len = 0;
     std::string activation = "gelu", norm = "pre";
-    AttentionConfig attention;
-    PositionConfig position;
+    // Each a key of [model], or a table of its own where the type has keys: [model.attention], ...
+    Choice<AttentionSettings> attention{"softmax"};
+    Choice<PositionSettings> position{"learned"};
     bool causal = true, bias = true, attention_bias = true, tie_embeddings = false;
     double dropout = 0;
     bool head_dim_given = false, d_ff_given = false, max_len_given = false;
@@ -47,17 +43,15 @@ struct InitConfig {
     void fields(Fields& fields);
 };
 
-struct OptimizerConfig {
-    std::string type = "adam";
+struct OptimizerConfig : Choice<OptimizerSettings> {
+    OptimizerConfig() : Choice{"adam"} {}
     double lr = 1e-3, weight_decay = 0;
-    std::shared_ptr<OptimizerSettings> settings;  ///< the keys that `type` has of its own
     void fields(Fields& fields);
 };
 
-struct ScheduleConfig {
-    std::string type = "constant";
+struct ScheduleConfig : Choice<ScheduleSettings> {
+    ScheduleConfig() : Choice{"constant"} {}
     std::int64_t warmup_steps = 0;
-    std::shared_ptr<ScheduleSettings> settings;  ///< the keys that `type` has of its own
     void fields(Fields& fields);
 };
 
@@ -93,8 +87,7 @@ struct CheckpointConfig {
 struct Config {
     std::string name;
     std::int64_t seed = 0;
-    std::string task_type;
-    std::shared_ptr<TaskSettings> task;
+    Choice<TaskSettings> task;
     ModelConfig model;
     InitConfig init;
     OptimizerConfig optimizer;
@@ -113,6 +106,25 @@ struct Config {
     /// A value of 0 for max_len (a task whose input length is not known before build_experiment()) is left out.
     std::string resolved() const;
 };
+
+/// Takes a registered type with its defaults; leaves `settings` null when there is none of that name.
+template <class Settings>
+void choose(Choice<Settings>& choice, const std::string& type) {
+    const Type<Settings>* found = find_type<Settings>(type);
+    choice.type = type;
+    choice.settings = found != nullptr ? found->settings() : nullptr;
+}
+
+/// Calls visit(path, choice) for every choice of a config: the one list of them. `path` is where the type stands,
+/// without ".type" ("task", "model.attention"). In the order in which a run's identity names them.
+template <class AnyConfig, class Visitor>
+void for_each_choice(AnyConfig& config, Visitor&& visit) {
+    visit("task", config.task);
+    visit("model.attention", config.model.attention);
+    visit("model.position", config.model.position);
+    visit("optimizer", config.optimizer);
+    visit("schedule", config.schedule);
+}
 
 /// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted; whole tables go before their
 /// keys). Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known

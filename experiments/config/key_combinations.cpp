@@ -41,9 +41,9 @@ void settle_head_dim(Config& config, const ReadKeys& reading, Problems& problems
 
 void settle_max_len(Config& config, const ReadKeys& reading, Problems& problems) {
     ModelConfig& model = config.model;
-    if (!config.task || !reading.good({"task.seq_len", "model.max_len"})) return;
+    if (!config.task.settings || !reading.good({"task.seq_len", "model.max_len"})) return;
     Fields fields;
-    config.task->fields(fields);
+    config.task.settings->fields(fields);
     for (const Field& field : fields.list()) {
         if (field.key != "seq_len" || field.kind != Field::Kind::integer) continue;
         const std::int64_t seq_len = *static_cast<const std::int64_t*>(field.value);
@@ -124,8 +124,8 @@ void check_schedule(const Config& config, const ReadKeys& reading, Problems& pro
 }
 
 void check_task(const Config& config, const ReadKeys& reading, Problems& problems) {
-    if (!config.task || any_bad(reading, "task.")) return;
-    for (const TaskSettings::Problem& problem : config.task->check()) {
+    if (!config.task.settings || any_bad(reading, "task.")) return;
+    for (const TaskSettings::Problem& problem : config.task.settings->check()) {
         problems.add(reading.place_of({"task." + problem.key, "task.type"}),
                      fmt::format("task.{}: {}", problem.key, problem.message));
     }

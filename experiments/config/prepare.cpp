@@ -67,7 +67,7 @@ void settle_by_task(Config& config, const Task& task) {
         if (config.train.batch_size_given && config.train.batch_size != fixed) {
             throw UsageError(fmt::format(
                 "train.batch_size = {}, but the data of task \"{}\" come in batches of {}; leave train.batch_size out",
-                config.train.batch_size, config.task_type, fixed));
+                config.train.batch_size, config.task.type, fixed));
         }
         config.train.batch_size = fixed;
     }
@@ -78,7 +78,7 @@ void settle_by_task(Config& config, const Task& task) {
     if (task.eval_batches(config.train.batch_size) == 0 && (config.eval.patience > 0 || config.checkpoint.best)) {
         throw UsageError(fmt::format(
             "{} needs evaluation data, and the task \"{}\" of this config has none; give it some, or leave the key out",
-            config.eval.patience > 0 ? "eval.patience" : "checkpoint.best", config.task_type));
+            config.eval.patience > 0 ? "eval.patience" : "checkpoint.best", config.task.type));
     }
     if (!config.model.max_len_given) config.model.max_len = task.seq_len();
     if (config.model.max_len < task.seq_len()) {
@@ -92,7 +92,7 @@ void settle_by_task(Config& config, const Task& task) {
 
 Experiment build_experiment_of_any_size(Config config) {
     Experiment experiment;
-    experiment.task = config.task->build(static_cast<std::uint64_t>(config.seed));
+    experiment.task = config.task.settings->build(static_cast<std::uint64_t>(config.seed));
     settle_by_task(config, *experiment.task);
     experiment.model = model_options(config.model, experiment.task->vocab_size());
     experiment.init = init_options(config.init);

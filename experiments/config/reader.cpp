@@ -39,13 +39,7 @@ public:
                 if (is_type(field)) read_key(section, field);
             }
         }
-        if (const Type<TaskSettings>* type = find_type<TaskSettings>(config_.task_type))
-            config_.task = type->settings();
-        ModelConfig& model = config_.model;
-        model.attention.settings = find_type<AttentionSettings>(model.attention.type)->settings();
-        model.position.settings = find_type<PositionSettings>(model.position.type)->settings();
-        config_.optimizer.settings = find_type<OptimizerSettings>(config_.optimizer.type)->settings();
-        config_.schedule.settings = find_type<ScheduleSettings>(config_.schedule.type)->settings();
+        for_each_choice(config_, [](const std::string&, auto& choice) { choose(choice, choice.type); });
         for (const Section& section : sections_of(config_)) {
             for (const Field& field : section.fields.list()) {
                 if (!is_type(field)) read_key(section, field);
@@ -137,7 +131,7 @@ private:
             return;
         }
         // With an unknown type there is no saying which keys it has.
-        if (section.name == "task" && config_.task == nullptr) return;
+        if (section.name == "task" && config_.task.settings == nullptr) return;
         std::vector<std::string> known = section.keys();
         known.insert(known.end(), tables.begin(), tables.end());
         if (section.type != nullptr) known.emplace_back("type");

@@ -116,32 +116,30 @@ std::vector<std::string> Section::keys() const {
 
 std::vector<Section> sections_of(Config& config) {
     Fields task;
-    task.choice("type", config.task_type, registry<TaskSettings>().names(), "where tokens and targets come from")
+    task.choice("type", config.task.type, registry<TaskSettings>().names(), "where tokens and targets come from")
         .required = true;
-    if (config.task) config.task->fields(task);
+    if (config.task.settings) config.task.settings->fields(task);
 
     const auto fields_of = [](auto& settings) {
         Fields fields;
         settings.fields(fields);
         return fields;
     };
-    const auto own_fields_of = [](const auto& typed) {
-        Fields fields;
-        if (typed.settings) typed.settings->fields(fields);
-        return fields;
-    };
-    return {{"", fields_of(config)},
-            {"task", task},
-            {"model", fields_of(config.model)},
-            {"model.attention", own_fields_of(config.model.attention), &config.model.attention.type},
-            {"model.position", own_fields_of(config.model.position), &config.model.position.type},
-            {"model.init", fields_of(config.init)},
-            {"optimizer", fields_of(config.optimizer)},
-            {"schedule", fields_of(config.schedule)},
-            {"train", fields_of(config.train)},
-            {"eval", fields_of(config.eval)},
-            {"log", fields_of(config.log)},
-            {"checkpoint", fields_of(config.checkpoint)}};
+    std::vector<Section> sections{{"", fields_of(config)}, {"task", task}, {"model", fields_of(config.model)}};
+    for_each_choice(config, [&](const std::string& path, auto& choice) {
+        if (!path.starts_with("model.")) return;  // the others have a table with a key `type`
+        Fields own;
+        if (choice.settings) choice.settings->fields(own);
+        sections.push_back({path, own, &choice.type});
+    });
+    sections.push_back({"model.init", fields_of(config.init)});
+    sections.push_back({"optimizer", fields_of(config.optimizer)});
+    sections.push_back({"schedule", fields_of(config.schedule)});
+    sections.push_back({"train", fields_of(config.train)});
+    sections.push_back({"eval", fields_of(config.eval)});
+    sections.push_back({"log", fields_of(config.log)});
+    sections.push_back({"checkpoint", fields_of(config.checkpoint)});
+    return sections;
 }
 
 std::vector<std::string> typed_keys(Config& config) {
@@ -160,7 +158,7 @@ namespace {
 
 /// The types that have a key of that name of their own.
 template <class Settings>
-std::vector<std::string> owners_of(const std::string& key) {
+std::vector<std::string> owners_of(const std::string& key, const Choice<Settings>&) {
     std::vector<std::string> owners;
     for (const Type<Settings>& type : types<Settings>()) {
         Section own;
@@ -174,12 +172,12 @@ std::vector<std::string> owners_of(const std::string& key) {
 }  // namespace
 
 std::vector<std::string> types_with(const std::string& section, const std::string& key) {
-    if (section == "task") return owners_of<TaskSettings>(key);
-    if (section == "model.attention") return owners_of<AttentionSettings>(key);
-    if (section == "model.position") return owners_of<PositionSettings>(key);
-    if (section == "optimizer") return owners_of<OptimizerSettings>(key);
-    if (section == "schedule") return owners_of<ScheduleSettings>(key);
-    return {};
+    std::vector<std::string> owners;
+    const Config config;
+    for_each_choice(config, [&](const std::string& path, const auto& choice) {
+        if (path == section) owners = owners_of(key, choice);
+    });
+    return owners;
 }
 
 }  // namespace headscope::experiments

@@ -50,7 +50,7 @@ struct ToySettings : TaskSettings {
 inline const RegisterType<TaskSettings> registered_toy("toy", "for tests",
                                                        [] { return std::make_unique<ToySettings>(); });
 
-inline const ToySettings& toy(const Config& config) { return dynamic_cast<const ToySettings&>(*config.task); }
+inline const ToySettings& toy(const Config& config) { return dynamic_cast<const ToySettings&>(*config.task.settings); }
 
 // The smallest config, on three lines; what a test adds begins on line 4.
 inline const std::string minimal = "name = \"x\"\n[task]\ntype = \"toy\"\n";
