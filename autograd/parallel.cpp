@@ -21,6 +21,7 @@ namespace headscope {
 namespace {
 
 int threads = omp_get_max_threads();
+thread_local int limit = 0;  // of a ThreadLimit; 0: none
 thread_local bool inside = false;
 
 /// How often to look before going to sleep: some 40 us, which bridges the gap between two regions of a step. Longer
@@ -157,13 +158,28 @@ Helpers& helpers() {
 
 }  // namespace
 
-void set_num_threads(int count) {
+namespace {
+
+void check_threads(int count) {
     if (count < 1 || count > 1024)
         throw Error("threads: " + std::to_string(count) + " is not a number of threads; give 1 to 1024");
+}
+
+}  // namespace
+
+void set_num_threads(int count) {
+    check_threads(count);
     threads = count;
 }
 
-int num_threads() { return threads; }
+int num_threads() { return limit > 0 ? limit : threads; }
+
+ThreadLimit::ThreadLimit(int count) : before_(limit) {
+    check_threads(count);
+    limit = count;
+}
+
+ThreadLimit::~ThreadLimit() { limit = before_; }
 
 bool detail::in_parallel_region() { return inside; }
 

@@ -13,10 +13,24 @@
 
 namespace headscope {
 
-/// Threads used by parallel regions from now on, at least 1. The default is OMP_NUM_THREADS, or the number of cores.
-/// Throws Error when `count` is below 1 or above 1024.
+/// Threads used by parallel regions of this process from now on, where no ThreadLimit says otherwise. The default is
+/// OMP_NUM_THREADS, or the number of cores. Throws Error when `count` is below 1 or above 1024.
 void set_num_threads(int count);
+/// Threads used by parallel regions that the calling thread opens.
 int num_threads();
+
+/// While one lives, parallel regions that this thread opens use `count` threads, whatever other threads do.
+class ThreadLimit {
+public:
+    /// Throws Error when `count` is below 1 or above 1024.
+    explicit ThreadLimit(int count);
+    ~ThreadLimit();
+    ThreadLimit(const ThreadLimit&) = delete;
+    ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+private:
+    int before_;
+};
 
 namespace detail {
 bool in_parallel_region();

@@ -79,6 +79,13 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype) {
     return result;
 }
 
+Tensor Tensor::without_storage(const Shape& shape, DType dtype) {
+    auto impl = std::make_shared<TensorImpl>();
+    impl->shape = shape;
+    impl->dtype = dtype;
+    return Tensor(std::move(impl));
+}
+
 Tensor Tensor::from(const Shape& shape, std::initializer_list<double> values, DType dtype) {
     return from<double>(shape, std::span<const double>(values.begin(), values.size())).to(dtype);
 }
@@ -96,10 +103,21 @@ template Tensor Tensor::from(const Shape&, std::span<const double>);
 template Tensor Tensor::from(const Shape&, std::span<const std::int64_t>);
 template Tensor Tensor::from(const Shape&, std::span<const std::uint8_t>);
 
+namespace {
+
+std::byte* memory_of(TensorImpl& impl) {
+    if (!impl.storage) throw Error("tensor: " + impl.shape.str() + " has no storage; it was made to tell its shape");
+    return impl.storage->data();
+}
+
+}  // namespace
+
+bool Tensor::has_storage() const { return checked_impl(*this, "has_storage").storage != nullptr; }
+
 const Shape& Tensor::shape() const { return checked_impl(*this, "shape").shape; }
 DType Tensor::dtype() const { return checked_impl(*this, "dtype").dtype; }
-std::byte* Tensor::bytes() { return checked_impl(*this, "bytes").storage->data(); }
-const std::byte* Tensor::bytes() const { return checked_impl(*this, "bytes").storage->data(); }
+std::byte* Tensor::bytes() { return memory_of(checked_impl(*this, "bytes")); }
+const std::byte* Tensor::bytes() const { return memory_of(checked_impl(*this, "bytes")); }
 
 template <class T>
 T* Tensor::data() {
@@ -107,7 +125,7 @@ T* Tensor::data() {
     if (impl.dtype != dtype_of<T>())
         throw Error("data: asked for " + std::string(name_of(dtype_of<T>())) + ", but the tensor " + impl.shape.str() +
                     " holds " + std::string(name_of(impl.dtype)));
-    return reinterpret_cast<T*>(impl.storage->data());
+    return reinterpret_cast<T*>(memory_of(impl));
 }
 template <class T>
 const T* Tensor::data() const {

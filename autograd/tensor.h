@@ -23,9 +23,10 @@ namespace headscope {
 class Node;
 struct TensorImpl;
 
-/// What a hook is given: the gradient of the loss with respect to the tensor, complete, of the tensor's shape and
-/// dtype. It returns a replacement, or an undefined Tensor to leave the gradient alone.
 class Tensor;
+
+/// A hook is given the gradient of the loss with respect to its tensor, complete, of the tensor's shape and dtype. It
+/// returns a replacement, or an undefined Tensor to leave the gradient alone.
 using GradientHook = std::function<Tensor(const Tensor& gradient)>;
 
 class Tensor {
@@ -37,6 +38,9 @@ public:
     static Tensor empty(const Shape& shape, DType dtype = DType::f32);
     static Tensor zeros(const Shape& shape, DType dtype = DType::f32);
     static Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
+    /// Shape and dtype without memory for values: for a model that is only asked about its sizes. Reading or writing
+    /// its values throws Error.
+    static Tensor without_storage(const Shape& shape, DType dtype = DType::f32);
     /// Converts each value to `dtype`. Throws Error when the count is not the shape's.
     static Tensor from(const Shape& shape, std::initializer_list<double> values, DType dtype = DType::f32);
     /// Copies; the dtype is T's.
@@ -44,6 +48,8 @@ public:
     static Tensor from(const Shape& shape, std::span<const T> values);
 
     bool defined() const { return impl_ != nullptr; }
+    /// False for what without_storage() made.
+    bool has_storage() const;
     const Shape& shape() const;
     int rank() const { return shape().rank(); }
     /// Size of an axis; negative axes count from the end.
@@ -107,12 +113,6 @@ private:
     friend struct GraphAccess;
     explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
     std::shared_ptr<TensorImpl> impl_;
-};
-
-/// A tensor and its dotted path, for example {"blocks.0.attn.W_q.weight", ...}.
-struct NamedTensor {
-    std::string name;
-    Tensor tensor;
 };
 
 }  // namespace headscope

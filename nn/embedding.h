@@ -1,6 +1,7 @@
 #pragma once
 
 #include "nn/module.h"
+#include "nn/outline.h"
 
 namespace headscope::nn {
 
@@ -10,6 +11,9 @@ public:
     Embedding(std::int64_t count, std::int64_t width);
     /// tokens i64 [...] -> [..., width]. Throws Error when a token is outside [0, count).
     Tensor forward(const Tensor& tokens) const;
+    /// The same in sizes.
+    Sizes outline(const Sizes& tokens) const;
+    void initialize_own(const Initializer& init) override;
 
     Tensor weight;
 };

@@ -1,21 +1,24 @@
 #include "nn/feed_forward.h"
 
-#include "autograd/ops/feed_forward.h"
-#include "nn/init.h"
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/linear.h"
 
 namespace headscope::nn {
 
-FeedForward::FeedForward(std::int64_t d_model, std::int64_t d_ff, Activation activation, bool bias)
-    : linear1(deferred<Linear>(d_model, d_ff, bias)),
-      linear2(deferred<Linear>(d_ff, d_model, bias)),
-      activation_(activation) {
-    register_module("linear1", linear1);
-    register_module("linear2", linear2);
-    initialize_new(*this);
+FeedForward::FeedForward(const std::string& name) : hidden(name + ".hidden"), output(name + ".output") {
+    register_point("hidden", hidden);
+    register_point("output", output);
 }
 
-Tensor FeedForward::forward(const Tensor& x, const Tensor& residual) const {
-    return feed_forward(x, {linear1.weight, linear1.bias, linear2.weight, linear2.bias}, activation_, residual);
+Tensor FeedForward::project(const Tensor& hidden_value, const Tensor& weight, const Tensor& bias,
+                            const Tensor& residual) const {
+    const Tensor h = hidden.pass(hidden_value);
+    if (output.has_edits()) {
+        const Tensor y = output.pass(linear(h, weight, bias));
+        return residual.defined() ? residual + y : y;
+    }
+    output.show([&] { return linear(h, weight, bias); });
+    return linear(h, weight, bias, residual);
 }
 
 }  // namespace headscope::nn

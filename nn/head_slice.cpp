@@ -49,10 +49,11 @@ HeadSlice head_slice(const MultiHeadAttention& attention, std::int64_t head, Pro
         throw Error("head_slice: there is no head " + std::to_string(head) + "; num_heads is " +
                     std::to_string(attention.num_heads()));
     const std::int64_t d_model = attention.d_model(), d_k = attention.head_dim();
+    const std::int64_t group = attention.kv_head_of(head);
     switch (projection) {
         case Projection::q: return {attention.W_q.weight, head * d_k, 0, d_k, d_model};
-        case Projection::k: return {attention.W_k.weight, head * d_k, 0, d_k, d_model};
-        case Projection::v: return {attention.W_v.weight, head * d_k, 0, d_k, d_model};
+        case Projection::k: return {attention.W_k.weight, group * d_k, 0, d_k, d_model};
+        case Projection::v: return {attention.W_v.weight, group * d_k, 0, d_k, d_model};
         case Projection::o: return {attention.W_o.weight, 0, head * d_k, d_model, d_k};
     }
     throw Error("head_slice: no such projection");

@@ -1,9 +1,10 @@
 // Initial values. Each parameter draws from the random stream "init.<its dotted name>", so that adding a parameter, or
 // changing the number of layers, leaves the others' starts alone.
 //
-// A freshly built module is usable: every constructor ends with initialize_new(*this). A module with children makes
-// them while a DeferInit lives, so that each parameter is drawn once, by the outermost. Calling initialize() on the
-// whole model draws everything again; whoever means to do that can make the model under a DeferInit too.
+// How a module's own parameters start is stated by the module itself, in initialize_own(). A freshly built module is
+// usable: every constructor ends with initialize_new(*this). A module with children makes them while a DeferInit lives,
+// so that each parameter is drawn once, by the outermost. Calling initialize() on the whole model draws everything
+// again; whoever means to do that can make the model under a DeferInit too.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +36,36 @@ struct InitOptions {
     double clone_noise = 0;
 };
 
-/// Fills every parameter of `module`: the weight of each Linear by `scheme` from its own [out, in], biases 0 (under
-/// `pytorch` uniform), LayerNorm and RMSNorm weight 1 and bias 0, Embedding normal; then clones heads. Parameters that
-/// a module of another type registered itself keep their values. Drawn in f64 and rounded to the parameter's dtype:
-/// call it after Module::to to use all digits of f64. Throws Error when clone_heads has another letter.
+/// Fills every parameter of `module`, each module's own by initialize_own(): the weight of each Linear by `scheme` from
+/// its own [out, in], biases 0 (under `pytorch` uniform), LayerNorm and RMSNorm weight 1 and bias 0, Embedding normal;
+/// then clones heads. A module that does not override initialize_own() keeps its values. Drawn in f64 and rounded to
+/// the parameter's dtype: call it after Module::to to use all digits of f64. Throws Error when clone_heads has another
+/// letter.
 void initialize(Module& module, const InitOptions& options = {}, std::uint64_t seed = 0);
+
+/// What initialize_own() draws with: the options, and the streams of the module at `path`.
+class Initializer {
+public:
+    Initializer(const InitOptions& options, std::uint64_t seed, std::string path)
+        : options_(options), seed_(seed), path_(std::move(path)) {}
+
+    const InitOptions& options() const { return options_; }
+    /// By options().scheme, for a weight [out, in] registered as `name`.
+    void draw_matrix(const Tensor& weight, const std::string& name) const;
+    /// 0; uniform in +-1 / sqrt(fan_in) under InitScheme::pytorch.
+    void draw_bias(const Tensor& bias, const std::string& name, std::int64_t fan_in) const;
+    /// N(0, std^2).
+    void draw_normal(const Tensor& values, const std::string& name, double std) const;
+    /// Adds options().clone_noise * N(0, 1), from the stream "clone_noise.<path>.<name>".
+    void add_clone_noise(const Tensor& values, const std::string& name) const;
+
+private:
+    std::string stream(const char* purpose, const std::string& name) const;
+
+    const InitOptions& options_;
+    std::uint64_t seed_;
+    std::string path_;
+};
 
 /// While one lives, new modules of this thread leave their parameters zero: whoever made them calls initialize().
 class DeferInit {
@@ -53,6 +79,22 @@ public:
 private:
     static inline thread_local bool deferred_ = false;
     bool before_;
+};
+
+/// While one lives, new modules of this thread have parameters without storage: of any size, to be asked about shapes
+/// and nothing else. Implies DeferInit.
+class WithoutStorage {
+public:
+    WithoutStorage() : before_(on_) { on_ = true; }
+    ~WithoutStorage() { on_ = before_; }
+    WithoutStorage(const WithoutStorage&) = delete;
+    WithoutStorage& operator=(const WithoutStorage&) = delete;
+    static bool is_on() { return on_; }
+
+private:
+    static inline thread_local bool on_ = false;
+    bool before_;
+    DeferInit defer_;
 };
 
 /// A child for a constructor's list of members, made under a DeferInit: `W_q(deferred<Linear>(d_model, d_model))`.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/tensor_impl.h"
+#include "nn/init.h"
 
 namespace headscope::nn {
 namespace {
@@ -20,11 +21,22 @@ void append(std::string& message, const char* title, const std::vector<std::stri
 
 }  // namespace
 
-std::vector<NamedTensor> Module::named_parameters() const {
-    std::vector<NamedTensor> all = parameters_;
+const char* name_of(ParameterRole role) {
+    switch (role) {
+        case ParameterRole::matrix: return "matrix";
+        case ParameterRole::bias: return "bias";
+        case ParameterRole::scale: return "scale";
+        case ParameterRole::embedding: return "embedding";
+        case ParameterRole::head: return "head";
+    }
+    return "?";
+}
+
+std::vector<Parameter> Module::named_parameters() const {
+    std::vector<Parameter> all = parameters_;
     for (const auto& [name, child] : children_)
-        for (const NamedTensor& below : child->named_parameters())
-            all.push_back({name + "." + below.name, below.tensor});
+        for (const Parameter& below : child->named_parameters())
+            all.push_back({name + "." + below.name, below.tensor, below.role});
     return all;
 }
 
@@ -36,41 +48,66 @@ std::vector<std::pair<std::string, Module*>> Module::named_modules() {
     return all;
 }
 
+std::vector<std::pair<std::string, Point*>> Module::named_points() const {
+    std::vector<std::pair<std::string, Point*>> all = points_;
+    for (const auto& [name, child] : children_)
+        for (const auto& [below, point] : child->named_points()) all.emplace_back(name + "." + below, point);
+    return all;
+}
+
+Point& Module::point(const std::string& path) const {
+    std::string known;
+    for (const auto& [name, point] : named_points()) {
+        if (name == path) return *point;
+        known += (known.empty() ? "" : ", ") + name;
+    }
+    throw Error("Module: there is no point " + path + "; there are " + (known.empty() ? "none" : known));
+}
+
+std::vector<Tensor> Module::guest_leaves() const {
+    std::vector<Tensor> all;
+    for (const auto& [name, point] : named_points())
+        for (const Tensor& leaf : point->leaves()) all.push_back(leaf);
+    return all;
+}
+
 void Module::train(bool on) {
     training_ = on;
     for (const auto& [name, child] : children_) child->train(on);
 }
 
 void Module::zero_grad() {
-    for (NamedTensor& parameter : named_parameters()) parameter.tensor.zero_grad();
+    for (Parameter& parameter : named_parameters()) parameter.tensor.zero_grad();
 }
 
 void Module::to(DType dtype) {
     if (!is_floating(dtype))
         throw Error("Module::to: parameters are float32 or float64, not " + std::string(name_of(dtype)));
-    for (NamedTensor& parameter : named_parameters()) {
+    for (Parameter& parameter : named_parameters()) {
         if (parameter.tensor.dtype() == dtype) continue;
-        GraphAccess::replace_values(parameter.tensor, parameter.tensor.to(dtype));
+        GraphAccess::replace_values(parameter.tensor, parameter.tensor.has_storage()
+                                                          ? parameter.tensor.to(dtype)
+                                                          : Tensor::without_storage(parameter.tensor.shape(), dtype));
     }
 }
 
 StateDict Module::state_dict() const {
     StateDict state;
-    for (const NamedTensor& parameter : named_parameters()) state.emplace(parameter.name, parameter.tensor.clone());
+    for (const Parameter& parameter : named_parameters()) state.emplace(parameter.name, parameter.tensor.clone());
     return state;
 }
 
 void Module::load_state_dict(const StateDict& state) {
-    std::vector<NamedTensor> parameters = named_parameters();
+    std::vector<Parameter> parameters = named_parameters();
     std::vector<std::string> missing, unexpected, unfit;
-    for (const auto& [name, own] : parameters) {
+    for (const auto& [name, own, role] : parameters) {
         const auto given = state.find(name);
         if (given == state.end()) missing.push_back(name + " " + describe(own));
         else if (describe(given->second) != describe(own))
             unfit.push_back(name + " is " + describe(given->second) + ", the module has " + describe(own));
     }
     for (const auto& [name, tensor] : state) {
-        const auto same_name = [&name = name](const NamedTensor& parameter) { return parameter.name == name; };
+        const auto same_name = [&name = name](const Parameter& parameter) { return parameter.name == name; };
         if (std::none_of(parameters.begin(), parameters.end(), same_name))
             unexpected.push_back(name + " " + describe(tensor));
     }
@@ -81,24 +118,30 @@ void Module::load_state_dict(const StateDict& state) {
         append(message, "mis-shaped", unfit);
         throw Error(message);
     }
-    for (auto& [name, own] : parameters) own.copy_(state.at(name));
+    for (auto& [name, own, role] : parameters) own.copy_(state.at(name));
 }
 
 void Module::check_name(const std::string& name) const {
     bool taken = name.empty();
-    for (const NamedTensor& parameter : parameters_) taken |= parameter.name == name;
+    for (const Parameter& parameter : parameters_) taken |= parameter.name == name;
     for (const auto& [other, child] : children_) taken |= other == name;
     if (taken) throw Error("Module: the name \"" + name + "\" is empty or taken; give another");
 }
 
-Tensor Module::register_parameter(std::string name, const Shape& shape) {
+Tensor Module::register_parameter(std::string name, const Shape& shape, ParameterRole role) {
     check_name(name);
     if (name.find('.') != std::string::npos)
         throw Error("Module: the parameter name \"" + name + "\" has a dot; dots join the names of modules");
-    Tensor parameter = Tensor::zeros(shape);
+    Tensor parameter = WithoutStorage::is_on() ? Tensor::without_storage(shape) : Tensor::zeros(shape);
     parameter.set_requires_grad();
-    parameters_.push_back({std::move(name), parameter});
+    parameters_.push_back({std::move(name), parameter, role});
     return parameter;
+}
+
+void Module::register_point(std::string name, Point& point) {
+    for (const auto& [other, there] : points_)
+        if (other == name) throw Error("Module: there is a point \"" + name + "\" already; give another name");
+    points_.emplace_back(std::move(name), &point);
 }
 
 void Module::register_module(std::string name, Module& module) {

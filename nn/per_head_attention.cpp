@@ -56,7 +56,10 @@ PerHeadAttention::PerHeadAttention(std::int64_t d_model, std::int64_t num_heads,
       d_model_(d_model),
       head_dim_(W_o.weight.size(1) / num_heads),
       options_(options) {
-    check_attention_options("PerHeadAttention", options, head_dim_);
+    check_attention_options("PerHeadAttention", options, num_heads, head_dim_);
+    if (options.kv_heads != 0 && options.kv_heads != num_heads)
+        throw Error("PerHeadAttention: every head has keys and values of its own; kv_heads is " +
+                    std::to_string(options.kv_heads) + ", num_heads is " + std::to_string(num_heads));
     for (std::int64_t h = 0; h < num_heads; ++h) {
         const auto small = [&] { return deferred<Linear>(d_model, head_dim_, options.bias); };
         heads.push_back(std::unique_ptr<Head>(new Head{small(), small(), small()}));
@@ -78,6 +81,10 @@ MultiHeadAttention::Result PerHeadAttention::forward(const Tensor& query, const 
         Tensor q = head.W_q.forward(query);        // [B, Tq, d_k]
         Tensor k = head.W_k.forward(key);          // [B, Tk, d_k]
         const Tensor v = head.W_v.forward(value);  // [B, Tk, d_k]
+        if (options_.qk_norm) {
+            q = normalise_heads(q, 1);
+            k = normalise_heads(k, 1);
+        }
         if (options_.rotary) {
             q = rotary(q, 1);
             k = rotary(k, 1);

@@ -1,15 +1,16 @@
 #pragma once
 
-#include "nn/module.h"
+#include "nn/norm.h"
 
 namespace headscope::nn {
 
-/// x / sqrt(mean x^2 + eps) * weight over the last axis (Zhang and Sennrich 2019). Parameter `weight` [width], ones.
-class RMSNorm : public Module {
+/// x / sqrt(mean x^2 + eps) * weight over the last axis (Zhang and Sennrich 2019). Parameter `weight` [width], 1 at
+/// first.
+class RMSNorm : public Norm {
 public:
     explicit RMSNorm(std::int64_t width, double eps = 1e-5);
-    /// x [..., width] -> the same shape
-    Tensor forward(const Tensor& x) const;
+    Tensor forward(const Tensor& x) const override;
+    void initialize_own(const Initializer& init) override;
 
     Tensor weight;
 

@@ -61,7 +61,7 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
     check("beta2", options.beta2);
     if (!(options.eps >= 0)) throw Error("adam: eps must not be negative; it is " + std::to_string(options.eps));
     for (const ParameterGroup& group : groups_) {
-        for (const NamedTensor& parameter : group.parameters)
+        for (const nn::Parameter& parameter : group.parameters)
             memories_.push_back(
                 {add_state(parameter, "exp_avg"), add_state(parameter, "exp_avg_sq"), add_counter(parameter, "step")});
     }
@@ -72,7 +72,7 @@ void Adam::update(double gradient_scale) {
         Tensor& count = memories_[number].step;
         count.fill_(count.item() + 1);
     });
-    update_pieces([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
+    update_chunks([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
                                std::int64_t begin, std::int64_t end) {
         Memory& memory = memories_[number];
         update_elements(parameter, gradient, memory.exp_avg.data<T>(), memory.exp_avg_sq.data<T>(), begin, end,

@@ -2,12 +2,12 @@
 
 #include <cmath>
 
-#include "optim/pieces.h"
+#include "optim/tensor_chunks.h"
 
 namespace headscope::optim {
 
 std::vector<double> norms(const std::vector<Tensor>& tensors) {
-    const Pieces pieces(tensors);
+    const TensorChunks pieces(tensors);
     std::vector<double> sums(pieces.size());
     pieces.for_each(
         [&](std::size_t i) { sums[i] = sum_of_squares(tensors[pieces[i].tensor], pieces[i].begin, pieces[i].end); });
@@ -22,16 +22,16 @@ double clip_scale(double norm, double max_norm) {
     return factor >= 1 ? 1 : factor;
 }
 
-void scale_gradients(const std::vector<NamedTensor>& parameters, double scale) {
+void scale_gradients(const std::vector<nn::Parameter>& parameters, double scale) {
     std::vector<Tensor> gradients;
-    for (const NamedTensor& parameter : parameters) gradients.push_back(parameter.tensor.grad());
-    const Pieces pieces(gradients);
+    for (const nn::Parameter& parameter : parameters) gradients.push_back(parameter.tensor.grad());
+    const TensorChunks pieces(gradients);
     pieces.for_each([&](std::size_t i) {
-        const Piece& piece = pieces[i];
-        dispatch_float(gradients[piece.tensor].dtype(), "scale_gradients", [&](auto zero) {
+        const TensorChunk& chunk = pieces[i];
+        dispatch_float(gradients[chunk.tensor].dtype(), "scale_gradients", [&](auto zero) {
             using T = decltype(zero);
-            T* values = gradients[piece.tensor].data<T>();
-            for (std::int64_t k = piece.begin; k < piece.end; ++k) values[k] *= static_cast<T>(scale);
+            T* values = gradients[chunk.tensor].data<T>();
+            for (std::int64_t k = chunk.begin; k < chunk.end; ++k) values[k] *= static_cast<T>(scale);
         });
     });
 }

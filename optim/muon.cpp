@@ -48,6 +48,8 @@ void transpose(const T* from, T* to, std::int64_t rows, std::int64_t cols) {
         for (std::int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
 }
 
+bool is_matrix(const nn::Parameter& parameter) { return parameter.role == nn::ParameterRole::matrix; }
+
 }  // namespace
 
 Tensor orthogonalise(const Tensor& matrix) {
@@ -71,20 +73,22 @@ Tensor orthogonalise(const Tensor& matrix) {
     return result;
 }
 
-bool Muon::is_block_matrix(const NamedTensor& parameter) {
-    return parameter.tensor.rank() == 2 && parameter.name.starts_with("blocks.");
-}
-
 Muon::Muon(std::vector<ParameterGroup> groups, const MuonOptions& options)
-    : Optimizer(std::move(groups)), momentum_(options.momentum) {
+    : Optimizer(std::move(groups)), momentum_(options.momentum), elsewhere_lr_ratio_(options.elsewhere_lr_ratio) {
     if (!(momentum_ >= 0 && momentum_ < 1))
         throw Error("muon: momentum must be in [0, 1); it is " + std::to_string(momentum_));
+    if (!(elsewhere_lr_ratio_ >= 0))
+        throw Error("muon: the learning rate of the others must not be negative; its ratio is " +
+                    std::to_string(elsewhere_lr_ratio_));
     bool any_elsewhere = false;
     std::vector<ParameterGroup> others;
     for (const ParameterGroup& group : groups_) {
         others.push_back({{}, group.lr, group.weight_decay});
-        for (const NamedTensor& parameter : group.parameters) {
-            if (is_block_matrix(parameter)) {
+        for (const nn::Parameter& parameter : group.parameters) {
+            if (is_matrix(parameter)) {
+                if (parameter.tensor.rank() != 2)
+                    throw Error("muon: " + parameter.name + " has the role of a matrix and is " +
+                                parameter.tensor.shape().str() + "; register it with another role");
                 buffers_.push_back(add_state(parameter, "momentum_buffer"));
             } else {
                 others.back().parameters.push_back(parameter);
@@ -102,8 +106,8 @@ Muon::Muon(std::vector<ParameterGroup> groups, const MuonOptions& options)
 void Muon::update(double gradient_scale) {
     std::size_t number = 0;
     for (const ParameterGroup& group : groups_) {
-        for (const NamedTensor& named : group.parameters) {
-            if (!is_block_matrix(named)) continue;
+        for (const nn::Parameter& named : group.parameters) {
+            if (!is_matrix(named)) continue;
             Tensor& buffer = buffers_[number++];
             Tensor parameter = named.tensor;
             const Tensor gradient = parameter.grad();
@@ -126,7 +130,7 @@ void Muon::update(double gradient_scale) {
     }
     if (!elsewhere_) return;
     for (std::size_t i = 0; i < groups_.size(); ++i) {
-        elsewhere_->groups()[i].lr = groups_[i].lr;
+        elsewhere_->groups()[i].lr = groups_[i].lr * elsewhere_lr_ratio_;
         elsewhere_->groups()[i].weight_decay = groups_[i].weight_decay;
     }
     elsewhere_->step(gradient_scale);

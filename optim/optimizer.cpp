@@ -22,17 +22,33 @@ void append(std::string& message, const char* title, const std::vector<std::stri
 std::vector<Tensor> all_parameters(const std::vector<ParameterGroup>& groups) {
     std::vector<Tensor> all;
     for (const ParameterGroup& group : groups)
-        for (const NamedTensor& parameter : group.parameters) all.push_back(parameter.tensor);
+        for (const nn::Parameter& parameter : group.parameters) all.push_back(parameter.tensor);
     return all;
 }
 
 }  // namespace
 
+std::vector<ParameterGroup> group_by_role(const std::vector<nn::Parameter>& parameters, double lr, double weight_decay,
+                                          const std::map<nn::ParameterRole, RoleSettings>& settings) {
+    std::vector<ParameterGroup> groups{{{}, lr, weight_decay}};
+    std::map<nn::ParameterRole, std::size_t> place;
+    for (const auto& [role, own] : settings) {
+        place[role] = groups.size();
+        groups.push_back({{}, lr * own.lr_scale, own.weight_decay.value_or(weight_decay), own.lr_scale});
+    }
+    for (const nn::Parameter& parameter : parameters) {
+        const auto own = place.find(parameter.role);
+        groups[own == place.end() ? 0 : own->second].parameters.push_back(parameter);
+    }
+    std::erase_if(groups, [](const ParameterGroup& group) { return group.parameters.empty(); });
+    return groups;
+}
+
 Optimizer::Optimizer(std::vector<ParameterGroup> groups)
-    : groups_(std::move(groups)), pieces_(all_parameters(groups_)), squares_(pieces_.size()) {
+    : groups_(std::move(groups)), chunks_(all_parameters(groups_)), squares_(chunks_.size()) {
     std::set<std::string> names;
     for (const ParameterGroup& group : groups_) {
-        for (const NamedTensor& parameter : group.parameters) {
+        for (const nn::Parameter& parameter : group.parameters) {
             if (!is_floating(parameter.tensor.dtype()))
                 throw Error("optimizer: parameter " + parameter.name + " is " +
                             std::string(name_of(parameter.tensor.dtype())) + "; it must be float32 or float64");
@@ -45,9 +61,9 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups)
 }
 
 double Optimizer::grad_norm() {
-    pieces_.for_each([&](std::size_t i) {
-        const Tensor& gradient = parameters_[pieces_[i].tensor].tensor.grad();
-        squares_[i] = gradient.defined() ? sum_of_squares(gradient, pieces_[i].begin, pieces_[i].end) : 0;
+    chunks_.for_each([&](std::size_t i) {
+        const Tensor& gradient = parameters_[chunks_[i].tensor].tensor.grad();
+        squares_[i] = gradient.defined() ? sum_of_squares(gradient, chunks_[i].begin, chunks_[i].end) : 0;
     });
     return std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
 }
@@ -60,7 +76,7 @@ void Optimizer::zero_grad(bool set_to_none) {
 }
 
 void Optimizer::set_lr(double lr) {
-    for (ParameterGroup& group : groups_) group.lr = lr;
+    for (ParameterGroup& group : groups_) group.lr = lr * group.lr_scale;
 }
 
 void Optimizer::load_state(const OptimizerState& state) {
@@ -86,12 +102,12 @@ void Optimizer::load_state(const OptimizerState& state) {
     for (auto& [name, own] : state_) own.copy_(state.at(name));
 }
 
-Tensor Optimizer::add_state(const NamedTensor& parameter, const std::string& name) {
+Tensor Optimizer::add_state(const nn::Parameter& parameter, const std::string& name) {
     Tensor zero = Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype());
     return state_.emplace(parameter.name + "/" + name, std::move(zero)).first->second;
 }
 
-Tensor Optimizer::add_counter(const NamedTensor& parameter, const std::string& name) {
+Tensor Optimizer::add_counter(const nn::Parameter& parameter, const std::string& name) {
     return state_.emplace(parameter.name + "/" + name, Tensor::zeros({}, DType::f64)).first->second;
 }
 

@@ -3,20 +3,33 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "autograd/tensor.h"
-#include "optim/pieces.h"
+#include "nn/parameter.h"
+#include "optim/tensor_chunks.h"
 
 namespace headscope::optim {
 
 /// Parameters that share settings. The settings that exist depend on the optimizer; lr and weight_decay always do.
 struct ParameterGroup {
-    std::vector<NamedTensor> parameters;
+    std::vector<nn::Parameter> parameters;
     double lr = 1e-3;
     double weight_decay = 0;
+    double lr_scale = 1;  ///< what Optimizer::set_lr() multiplies a rate by for this group
 };
+
+/// What a role of parameters has of its own.
+struct RoleSettings {
+    double lr_scale = 1;
+    std::optional<double> weight_decay = std::nullopt;  ///< none: that of all
+};
+
+/// One group of all parameters, in their order, and one more for each role that has settings of its own, in the order
+/// of the roles. Groups without parameters are left out.
+std::vector<ParameterGroup> group_by_role(const std::vector<nn::Parameter>& parameters, double lr, double weight_decay,
+                                          const std::map<nn::ParameterRole, RoleSettings>& settings = {});
 
 /// Optimizer state by "<parameter name>/<state name>", for example "head.weight/exp_avg". State names are PyTorch's.
 using OptimizerState = std::map<std::string, Tensor>;
@@ -33,7 +46,7 @@ public:
     /// which were multiplied by `gradient_scale` before, without a pass of its own over them; the gradients themselves
     /// stay. For clipping: step(clip_scale(grad_norm(), max_norm)).
     void step(double gradient_scale = 1) { update(gradient_scale); }
-    /// Euclidean norm of all gradients together, summed in f64 in fixed pieces; a parameter without one counts 0.
+    /// Euclidean norm of all gradients together, summed in f64 over fixed chunks; a parameter without one counts 0.
     double grad_norm();
 
     /// Drops every gradient (torch's set_to_none): the first that backward() brings is then taken over as it is, where
@@ -41,7 +54,7 @@ public:
     /// reach has no gradient, and step() leaves it alone. With set_to_none = false, fills the gradients that are there
     /// with zeros; their storage stays.
     void zero_grad(bool set_to_none = true);
-    /// The learning rate of every group, for schedules.
+    /// The learning rate of every group, times its lr_scale; for schedules.
     void set_lr(double lr);
     std::vector<ParameterGroup>& groups() { return groups_; }
 
@@ -62,26 +75,26 @@ protected:
             if (parameters_[number].tensor.grad().defined()) body(number);
     }
     /// Calls body(number, group, parameter, gradient, begin, end), parameter and gradient as pointers to float or
-    /// double, for pieces [begin, end) of every parameter that has a gradient; in parallel.
+    /// double, for chunks [begin, end) of every parameter that has a gradient; in parallel.
     template <class Body>
-    void update_pieces(Body&& body) {
-        pieces_.for_each([&](std::size_t i) {
-            const Piece& piece = pieces_[i];
-            Parameter& parameter = parameters_[piece.tensor];
+    void update_chunks(Body&& body) {
+        chunks_.for_each([&](std::size_t i) {
+            const TensorChunk& chunk = chunks_[i];
+            Parameter& parameter = parameters_[chunk.tensor];
             const Tensor& gradient = parameter.tensor.grad();
             if (!gradient.defined()) return;
             dispatch_float(gradient.dtype(), "optimizer", [&](auto zero) {
                 using T = decltype(zero);
-                body(piece.tensor, groups_[parameter.group], parameter.tensor.data<T>(), gradient.data<T>(),
-                     piece.begin, piece.end);
+                body(chunk.tensor, groups_[parameter.group], parameter.tensor.data<T>(), gradient.data<T>(),
+                     chunk.begin, chunk.end);
             });
         });
     }
 
     /// Registers a zero tensor like `parameter` (same shape and dtype) and returns its handle.
-    Tensor add_state(const NamedTensor& parameter, const std::string& name);
+    Tensor add_state(const nn::Parameter& parameter, const std::string& name);
     /// Registers a scalar f64 zero.
-    Tensor add_counter(const NamedTensor& parameter, const std::string& name);
+    Tensor add_counter(const nn::Parameter& parameter, const std::string& name);
     /// Makes the state of an optimizer that works for this one part of its own.
     void share_state(const Optimizer& part);
 
@@ -94,8 +107,8 @@ private:
     };
 
     std::vector<Parameter> parameters_;  // of all groups
-    Pieces pieces_;                      // of parameters_
-    std::vector<double> squares_;        // per piece: scratch of grad_norm()
+    TensorChunks chunks_;                // of parameters_
+    std::vector<double> squares_;        // per chunk: scratch of grad_norm()
     OptimizerState state_;
 };
 

@@ -33,7 +33,7 @@ RmsProp::RmsProp(std::vector<ParameterGroup> groups, const RmsPropOptions& optio
         throw Error("rmsprop: alpha must be in [0, 1); it is " + std::to_string(options.alpha));
     if (!(options.eps >= 0)) throw Error("rmsprop: eps must not be negative; it is " + std::to_string(options.eps));
     for (const ParameterGroup& group : groups_) {
-        for (const NamedTensor& parameter : group.parameters)
+        for (const nn::Parameter& parameter : group.parameters)
             memories_.push_back({add_state(parameter, "square_avg"), add_counter(parameter, "step")});
     }
 }
@@ -43,7 +43,7 @@ void RmsProp::update(double gradient_scale) {
         Tensor& count = memories_[number].step;
         count.fill_(count.item() + 1);
     });
-    update_pieces([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
+    update_chunks([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
                                std::int64_t begin, std::int64_t end) {
         update_elements(parameter, gradient, memories_[number].square_avg.data<T>(), begin, end, options_, group,
                         gradient_scale);

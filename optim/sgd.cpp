@@ -41,7 +41,7 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
         throw Error("sgd: nesterov needs momentum; set momentum, for example 0.9");
     if (options.momentum == 0) return;
     for (const ParameterGroup& group : groups_) {
-        for (const NamedTensor& parameter : group.parameters)
+        for (const nn::Parameter& parameter : group.parameters)
             memories_.push_back({add_state(parameter, "momentum_buffer"), add_counter(parameter, "step")});
     }
 }
@@ -53,7 +53,7 @@ void Sgd::update(double gradient_scale) {
             Tensor& count = memories_[number].step;
             count.fill_(count.item() + 1);
         });
-    update_pieces([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
+    update_chunks([&]<class T>(std::size_t number, const ParameterGroup& group, T* parameter, const T* gradient,
                                std::int64_t begin, std::int64_t end) {
         T* buffer = has_momentum ? memories_[number].buffer.data<T>() : nullptr;
         update_elements(parameter, gradient, buffer, begin, end, options_, group, gradient_scale);

@@ -28,6 +28,8 @@ public:
     static Mask padding(const Tensor& valid);
     /// `visible` is boolean [B|1, H|1, Tq, Tk]: true = may be seen.
     static Mask visible(const Tensor& visible);
+    /// Query i sees keys j with i - width < j <= i. Throws Error when `width` is below 1.
+    static Mask window(std::int64_t width, std::int64_t queries, std::int64_t keys);
     /// Both must allow it. Two tensors are combined by logical and, with broadcasting.
     Mask operator&(const Mask& other) const;
 
@@ -68,5 +70,23 @@ struct AttentionResult {
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 /// The same from plain ops: reshape, permute, matmul, masked_softmax, ...
 AttentionResult attention_unfused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+
+// --- the parts of the unfused form, for whoever changes something between them ---
+
+/// [B, T, H*d] -> [B, H, T, d], and back.
+Tensor split_heads(const Tensor& x, std::int64_t heads);
+Tensor join_heads(const Tensor& x);
+/// S = q k^T / sqrt(d_k): [B, H, Tq, Tk], before alibi and mask.
+Tensor attention_scores(const Tensor& q, const Tensor& k, std::int64_t heads);
+/// What alibi adds to the scores: [1, H, Tq, Tk].
+Tensor alibi_bias(std::int64_t queries, std::int64_t keys, const AttentionOptions& options, DType dtype);
+/// Boolean [B|1, H|1, Tq, Tk], causality included: true = may be seen. Undefined when every query sees every key.
+Tensor visible_keys(const Mask& mask, std::int64_t queries, std::int64_t keys);
+/// P of kind softmax, from scores; alibi and mask by the options.
+Tensor softmax_weights(const Tensor& scores, const AttentionOptions& options);
+/// P of the kinds that have no scores, linear and uniform.
+Tensor weights_without_scores(const Tensor& q, const Tensor& k, const AttentionOptions& options);
+/// O = dropout(P) v: [B, Tq, H*d_v]
+Tensor apply_weights(const Tensor& weights, const Tensor& v, const AttentionOptions& options);
 
 }  // namespace headscope

@@ -10,6 +10,11 @@
 
 namespace headscope {
 
+/// Of head `head`, counted from 0, among `heads` (Press et al. 2022).
+inline double alibi_slope(std::int64_t head, std::int64_t heads) {
+    return std::exp2(-8 * static_cast<double>(head + 1) / static_cast<double>(heads));
+}
+
 /// Trivially copyable, so that a backward function can keep it.
 struct AttentionPlan {
     std::int64_t batch, heads, queries, keys, key_dim, value_dim;
@@ -33,10 +38,8 @@ struct AttentionPlan {
     std::int64_t reach(std::int64_t i) const { return causal ? std::min(i + 1, keys) : keys; }
     /// What the products q k are multiplied by before the softmax.
     double factor() const { return 1 / std::sqrt(static_cast<double>(key_dim)); }
-    /// Head h's alibi slope (Press et al. 2022).
-    double slope(std::int64_t h) const {
-        return std::exp2(-8 * static_cast<double>(first_slope + h + 1) / static_cast<double>(all_slopes));
-    }
+    /// Head h's alibi slope.
+    double slope(std::int64_t h) const { return alibi_slope(first_slope + h, all_slopes); }
 };
 
 /// Throws Error when q, k, v and the options do not fit each other.

@@ -15,27 +15,6 @@
 namespace headscope {
 namespace {
 
-/// Boolean [B|1, H|1, Tq, Tk]: the mask and causality in one; undefined when every query sees every key.
-Tensor visible_keys(const AttentionPlan& plan, Mask mask) {
-    if (plan.causal) {
-        Tensor lower = Tensor::zeros({1, 1, plan.queries, plan.keys}, DType::boolean);
-        for (std::int64_t i = 0; i < plan.queries; ++i)
-            std::fill_n(lower.data<std::uint8_t>() + i * plan.keys, plan.reach(i), std::uint8_t{1});
-        mask = mask & Mask::visible(lower);
-    }
-    return mask.tensor();
-}
-
-/// -slope |i - j|: [1, H, Tq, Tk]
-Tensor alibi_bias(const AttentionPlan& plan, DType dtype) {
-    Tensor bias = Tensor::empty({1, plan.heads, plan.queries, plan.keys}, DType::f64);
-    double* out = bias.data<double>();
-    for (std::int64_t h = 0; h < plan.heads; ++h)
-        for (std::int64_t i = 0; i < plan.queries; ++i)
-            for (std::int64_t j = 0; j < plan.keys; ++j) *out++ = -plan.slope(h) * static_cast<double>(std::abs(i - j));
-    return bias.to(dtype);
-}
-
 /// elu(x) + 1 = e^x below 0, x + 1 above
 Tensor positive_features(const Tensor& x) {
     const Tensor above = relu(x);
@@ -59,32 +38,66 @@ Tensor linear_weights(const Tensor& q, const Tensor& k, const Tensor& visible) {
 
 }  // namespace
 
-AttentionResult attention_unfused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-    const AttentionPlan plan = plan_attention(q, k, v, options);
-    // [B, T, H*d] -> [B, H, T, d]
-    const auto split = [&](const Tensor& x, std::int64_t length, std::int64_t width) {
-        return permute(reshape(x, {plan.batch, length, plan.heads, width}), {0, 2, 1, 3});
-    };
-    const Tensor qh = split(q, plan.queries, plan.key_dim);
-    const Tensor kh = split(k, plan.keys, plan.key_dim);
-    const Tensor vh = split(v, plan.keys, plan.value_dim);
-    const Tensor visible = visible_keys(plan, options.mask);
+Tensor split_heads(const Tensor& x, std::int64_t heads) {
+    return permute(reshape(x, {x.size(0), x.size(1), heads, -1}), {0, 2, 1, 3});
+}
 
-    Tensor weights;  // [B, H, Tq, Tk]
-    if (plan.kind == AttentionKind::linear) {
-        weights = linear_weights(qh, kh, visible);
-    } else {
-        // Scores of 0 make uniform weights, and leave q and k a gradient of 0.
-        const double factor = plan.kind == AttentionKind::uniform ? 0 : plan.factor();
-        Tensor scores = scale(matmul(qh, kh, false, true), factor);
-        if (plan.alibi) scores = scores + alibi_bias(plan, q.dtype());
-        weights = visible.defined() ? masked_softmax(scores, visible) : softmax(scores);
-    }
-    const Tensor used = plan.dropout > 0 ? dropout(weights, plan.dropout, plan.random) : weights;
-    const Tensor heads = matmul(used, vh);  // [B, H, Tq, d_v]
-    const Tensor output =
-        reshape(permute(heads, {0, 2, 1, 3}), {plan.batch, plan.queries, plan.heads * plan.value_dim});
-    return {output, options.need_weights ? weights : Tensor{}};
+Tensor join_heads(const Tensor& x) {
+    return reshape(permute(x, {0, 2, 1, 3}), {x.size(0), x.size(2), x.size(1) * x.size(3)});
+}
+
+Tensor attention_scores(const Tensor& q, const Tensor& k, std::int64_t heads) {
+    const Tensor qh = split_heads(q, heads);  // [B, H, Tq, d_k]
+    const double factor = 1 / std::sqrt(static_cast<double>(qh.size(3)));
+    return scale(matmul(qh, split_heads(k, heads), false, true), factor);
+}
+
+Tensor alibi_bias(std::int64_t queries, std::int64_t keys, const AttentionOptions& options, DType dtype) {
+    const std::int64_t all = options.alibi_heads > 0 ? options.alibi_heads : options.num_heads;
+    Tensor bias = Tensor::empty({1, options.num_heads, queries, keys}, DType::f64);
+    double* out = bias.data<double>();
+    for (std::int64_t h = 0; h < options.num_heads; ++h)
+        for (std::int64_t i = 0; i < queries; ++i)
+            for (std::int64_t j = 0; j < keys; ++j)
+                *out++ = -alibi_slope(options.alibi_first + h, all) * static_cast<double>(std::abs(i - j));
+    return bias.to(dtype);
+}
+
+Tensor visible_keys(const Mask& mask, std::int64_t queries, std::int64_t keys) {
+    if (!mask.is_causal()) return mask.tensor();
+    Tensor lower = Tensor::zeros({1, 1, queries, keys}, DType::boolean);
+    for (std::int64_t i = 0; i < queries; ++i)
+        std::fill_n(lower.data<std::uint8_t>() + i * keys, std::min(i + 1, keys), std::uint8_t{1});
+    return (mask & Mask::visible(lower)).tensor();
+}
+
+Tensor softmax_weights(const Tensor& scores, const AttentionOptions& options) {
+    const std::int64_t queries = scores.size(2), keys = scores.size(3);
+    const Tensor all = options.alibi ? scores + alibi_bias(queries, keys, options, scores.dtype()) : scores;
+    const Tensor visible = visible_keys(options.mask, queries, keys);
+    return visible.defined() ? masked_softmax(all, visible) : softmax(all);
+}
+
+Tensor weights_without_scores(const Tensor& q, const Tensor& k, const AttentionOptions& options) {
+    const Tensor qh = split_heads(q, options.num_heads), kh = split_heads(k, options.num_heads);
+    const Tensor visible = visible_keys(options.mask, q.size(1), k.size(1));
+    if (options.kind == AttentionKind::linear) return linear_weights(qh, kh, visible);
+    // Scores of 0 make uniform weights, and leave q and k a gradient of 0.
+    const Tensor zero = scale(matmul(qh, kh, false, true), 0);
+    return visible.defined() ? masked_softmax(zero, visible) : softmax(zero);
+}
+
+Tensor apply_weights(const Tensor& weights, const Tensor& v, const AttentionOptions& options) {
+    const Tensor used = options.dropout > 0 ? dropout(weights, options.dropout, *options.random) : weights;
+    return join_heads(matmul(used, split_heads(v, options.num_heads)));
+}
+
+AttentionResult attention_unfused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+    plan_attention(q, k, v, options);  // the checks
+    const Tensor weights = options.kind == AttentionKind::softmax
+                               ? softmax_weights(attention_scores(q, k, options.num_heads), options)
+                               : weights_without_scores(q, k, options);
+    return {apply_weights(weights, v, options), options.need_weights ? weights : Tensor{}};
 }
 
 }  // namespace headscope

@@ -1,4 +1,6 @@
 // The named factories of Mask, declared in attention.h.
+#include <algorithm>
+
 #include "autograd/error.h"
 #include "autograd/ops/attention.h"
 
@@ -54,6 +56,15 @@ Mask Mask::visible(const Tensor& visible) {
     Mask mask;
     mask.visible_ = visible.detach();
     return mask;
+}
+
+Mask Mask::window(std::int64_t width, std::int64_t queries, std::int64_t keys) {
+    if (width < 1) throw Error("mask: a window must be at least 1 wide; it is " + std::to_string(width));
+    Tensor near = Tensor::zeros({1, 1, queries, keys}, DType::boolean);
+    for (std::int64_t i = 0; i < queries; ++i)
+        for (std::int64_t j = std::max<std::int64_t>(0, i - width + 1); j < keys; ++j)
+            near.data<std::uint8_t>()[i * keys + j] = 1;
+    return causal() & visible(near);
 }
 
 Mask Mask::operator&(const Mask& other) const {

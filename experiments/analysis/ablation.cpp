@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <limits>
 #include <utility>
 
@@ -15,20 +14,6 @@
 
 namespace headscope::experiments {
 namespace {
-
-/// While one lives, an attention has an edit.
-class Editing {
-public:
-    Editing(nn::MultiHeadAttention& attention, nn::AttentionEdit edit) : attention_(attention) {
-        attention_.edit(std::move(edit));
-    }
-    ~Editing() { attention_.edit({}); }
-    Editing(const Editing&) = delete;
-    Editing& operator=(const Editing&) = delete;
-
-private:
-    nn::MultiHeadAttention& attention_;
-};
 
 /// Calls write(values of one head at one position, sequence, position) for all positions of a copy of heads
 /// [B, T, H*width].
@@ -114,12 +99,10 @@ void Passes::observe(const Tensor& heads, Statistics& statistics) {
 
 Losses Passes::baseline() {
     statistics_.assign(model_.blocks.size(), {});
-    std::deque<Editing> editing;
+    std::vector<nn::Guest> guests;
     for (std::size_t l = 0; l < statistics_.size(); ++l)
-        editing.emplace_back(model_.blocks[l]->attn, nn::AttentionEdit{.heads = [this, l](const Tensor& heads) {
-                                 observe(heads, statistics_[l]);
-                                 return heads;
-                             }});
+        guests.push_back(
+            model_.blocks[l]->attn.heads.look([this, l](const Tensor& heads) { observe(heads, statistics_[l]); }));
     return run();
 }
 
@@ -147,8 +130,8 @@ Tensor Passes::replace(const Tensor& heads, std::int64_t layer, std::int64_t hea
 
 Losses Passes::ablated(std::int64_t layer, std::int64_t head, Ablation ablation) {
     if (ablation == Ablation::resample && !resamples()) return Losses::none(classes_);
-    const Editing editing(attention(layer),
-                          {.heads = [&](const Tensor& heads) { return replace(heads, layer, head, ablation); }});
+    const nn::Guest guest =
+        attention(layer).heads.edit([&](const Tensor& heads) { return replace(heads, layer, head, ablation); });
     return run();
 }
 
@@ -157,11 +140,11 @@ Losses Passes::direction(std::int64_t layer, std::int64_t head, std::int64_t dra
     const std::int64_t width = attention(layer).head_dim();
     const Tensor W_o = head_slice(attention(layer), head, nn::Projection::o).values();  // [d_model, d_v]
     const Tensor u = Tensor::from<double>({std::ssize(values)}, values).to(W_o.dtype());
-    const Editing editing(attention(layer), {.output = [&](const Tensor& heads, const Tensor& output) {
-                              const Tensor z = slice(heads, -1, head * width, (head + 1) * width);
-                              const Tensor r = linear(z, W_o);  // [B, T, d_model]
-                              return output - sqrt(sum(r * r, {-1}, true)) * u;
-                          }});
+    Tensor r;  // what the head adds [B, T, d_model]
+    const nn::Guest look = attention(layer).heads.look(
+        [&](const Tensor& heads) { r = linear(slice(heads, -1, head * width, (head + 1) * width), W_o); });
+    const nn::Guest guest =
+        attention(layer).output.edit([&](const Tensor& output) { return output - sqrt(sum(r * r, {-1}, true)) * u; });
     return run();
 }
 

@@ -64,7 +64,7 @@ struct AblationResult : AblationShape {
 };
 
 /// Ablates every head of the model, one at a time. Resampling needs two sequences; its losses are NaN with one. The
-/// model must have no AttentionEdit; weights, gradients and mode are as before in the end, also when on_pass throws.
+/// model may have guests of others; weights, gradients and mode are as before in the end, also when on_pass throws.
 /// Same bits for any number of threads. Throws Error when there is no batch.
 AblationResult ablate_heads(nn::Transformer& model, const Task& task, const std::vector<Batch>& batches,
                             const AblationOptions& options);

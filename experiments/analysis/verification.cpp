@@ -125,7 +125,7 @@ void check_log_config(FileReport& report, const hdf5::File& log, const Expected&
 void check_log_parameters(FileReport& report, const hdf5::File& log, const Expected& expected) {
     if (!expected.trainer) return;
     std::vector<std::string> names;
-    for (const NamedTensor& parameter : expected.trainer->model().named_parameters()) names.push_back(parameter.name);
+    for (const nn::Parameter& parameter : expected.trainer->model().named_parameters()) names.push_back(parameter.name);
     if (log.read_texts("/parameters/name") != names)
         report.problems.push_back("/parameters/name lists other parameters than the config's model has");
 }

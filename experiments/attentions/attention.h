@@ -2,8 +2,9 @@
 // [model.attention] with only `type`; one with keys of its own takes them there. The built-in formulas are in
 // autograd/ops/attention.h; one file each in experiments/attentions/ names them.
 //
-// Adding one: write attentions/<name>.cpp with AttentionSettings whose configure() sets options.custom_attention to a
-// function like headscope::attention() (nn/multi_head_attention.h says what it must keep to), end it with
+// Adding one: write attentions/<name>.cpp with AttentionSettings whose configure() sets options.attention_weights
+// (scores to weights) or options.custom_attention (a function like headscope::attention()); nn/multi_head_attention.h
+// says what they must keep to. End it with
 //   const RegisterType<AttentionSettings> registered("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });

@@ -57,4 +57,11 @@ Field& Fields::integer_table(std::string key, std::map<std::string, std::int64_t
     return field;
 }
 
+bool is_unset(const Field& field) {
+    if (field.kind == Field::Kind::integer)
+        return *static_cast<const std::int64_t*>(field.value) < field.integer_range.min;
+    if (field.kind == Field::Kind::real) return *static_cast<const double*>(field.value) < field.real_range.min;
+    return false;
+}
+
 }  // namespace headscope::experiments

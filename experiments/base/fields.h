@@ -47,6 +47,10 @@ struct Field {
     bool* given = nullptr;  ///< set to whether the file or the command line gave the key
 };
 
+/// A value below its own range stands for one that is not set: another key decides, or it is known only later. It is
+/// not written out.
+bool is_unset(const Field& field);
+
 /// Something wrong between the keys of one table.
 struct KeyProblem {
     std::string key;  ///< the key it is about, without its table

@@ -15,7 +15,7 @@ namespace headscope::experiments::cli {
 namespace {
 
 /// The state asked for, or that of the newest checkpoint that is whole.
-Checkpoint load(const PastRun& run, std::optional<std::int64_t> step, const PastRunHooks& hooks) {
+Checkpoint load(const PastRun& run, std::optional<std::int64_t> step, const RunHooks& hooks) {
     if (step) return state_at(run, *step, hooks);
     std::vector<std::string> passed_over;
     const std::optional<Checkpoint> newest = load_newest_good(run.paths.checkpoints, passed_over);
@@ -40,7 +40,7 @@ void ablate(const AblateArguments& arguments, const std::atomic<bool>& stop) {
     check_ablation_file(file, run.run_id, ablation_shape(run.experiment.model, task, batches, arguments.draws));
 
     ProgressPrinter printer(stderr);
-    const Checkpoint state = load(run, arguments.step, past_run_hooks(printer, stop));
+    const Checkpoint state = load(run, arguments.step, hooks_of(printer, stop));
     const std::unique_ptr<nn::Transformer> model = build_model(run.experiment);
     model->load_state_dict(state.model);
     AblationOptions options{.seed = run.experiment.config.seed, .draws = arguments.draws};

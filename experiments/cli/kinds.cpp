@@ -23,9 +23,7 @@ std::string without_trailing_spaces(const std::string& line) { return line.subst
 std::string default_of(const Field& field) {
     if (field.required) return "(required)";
     if (field.kind == Field::Kind::integer_table) return "(empty)";
-    // A value out of its own range stands for one that other keys decide.
-    if (field.kind == Field::Kind::integer && *static_cast<std::int64_t*>(field.value) < field.integer_range.min)
-        return "(see below)";
+    if (is_unset(field)) return "(see below)";
     return value_of(field);
 }
 
@@ -44,62 +42,29 @@ std::string keys_text(const std::string& table, const Fields& fields) {
     return text.empty() ? "  no keys\n" : text;
 }
 
-/// The keys of a table when its `type` is a registered one: what all types have, then its own.
-template <class Settings>
-std::string typed_keys_text(const std::string& table, Settings& settings) {
-    Fields fields;
-    settings.fields(fields);
-    return keys_text(table, fields);
+/// The keys of the section at `path` when its type is `type`: what all types have, then its own.
+std::string type_text(const std::string& path, const std::string& type) {
+    Config config;
+    for_each_choice(config, [&](const std::string& other, auto& choice) {
+        if (other == path) choose(choice, type);
+    });
+    for (const Section& section : sections_of(config))
+        if (section.name == path) return keys_text(path, section.fields);
+    throw Error("type_text: there is no section " + path);
 }
 
-Kind tasks() {
-    Kind kind{"tasks", "where tokens and targets come from: task.type", {}};
-    for (const Type<TaskSettings>& type : types<TaskSettings>()) {
-        kind.entries.push_back({type.name, type.doc, [type] { return typed_keys_text("task", *type.settings()); }});
-    }
-    return kind;
-}
-
-Kind optimizers() {
-    Kind kind{"optimizers", "update rules: optimizer.type", {}};
-    for (const Type<OptimizerSettings>& type : types<OptimizerSettings>()) {
-        kind.entries.push_back({type.name, type.doc, [type] {
-                                    OptimizerConfig config;
-                                    choose(config, type.name);
-                                    return typed_keys_text("optimizer", config);
-                                }});
-    }
-    return kind;
-}
-
-Kind schedules() {
-    Kind kind{"schedules", "how the learning rate goes on: schedule.type", {}};
-    for (const Type<ScheduleSettings>& type : types<ScheduleSettings>()) {
-        kind.entries.push_back({type.name, type.doc, [type] {
-                                    ScheduleConfig config;
-                                    choose(config, type.name);
-                                    return typed_keys_text("schedule", config);
-                                }});
-    }
-    return kind;
-}
-
-Kind attentions() {
-    Kind kind{"attentions", "how queries and keys become weights: model.attention", {}};
-    for (const Type<AttentionSettings>& type : types<AttentionSettings>()) {
-        kind.entries.push_back(
-            {type.name, type.doc, [type] { return typed_keys_text("model.attention", *type.settings()); }});
-    }
-    return kind;
-}
-
-Kind positions() {
-    Kind kind{"positions", "how a model knows where a token stands: model.position", {}};
-    for (const Type<PositionSettings>& type : types<PositionSettings>()) {
-        kind.entries.push_back(
-            {type.name, type.doc, [type] { return typed_keys_text("model.position", *type.settings()); }});
-    }
-    return kind;
+/// A kind for each choice of a config: its types.
+std::vector<Kind> kinds_of_choices() {
+    std::vector<Kind> kinds;
+    const Config config;
+    for_each_choice(config, [&](const std::string& path, const auto& choice) {
+        using Settings = typename std::decay_t<decltype(choice)>::SettingsType;
+        Kind kind{Settings::kind.plural, Settings::kind.doc, {}};
+        for (const Type<Settings>& type : types<Settings>())
+            kind.entries.push_back({type.name, type.doc, [path, name = type.name] { return type_text(path, name); }});
+        kinds.push_back(kind);
+    });
+    return kinds;
 }
 
 /// The other parts of a model of which there are several: the keys of [model] that are a plain choice.
@@ -136,14 +101,14 @@ MetricSpec example_spec(const Probe& probe, const nn::TransformerOptions& model)
 }
 
 /// When a probe runs, and what that costs.
-std::string moment_text(const Probe& probe) {
+std::string stage_text(const Probe& probe) {
     switch (probe.stage()) {
         case ProbeStage::weights: return "weights, before the step and after the last";
         case ProbeStage::activations: return "activations, before the step and after the last";
         case ProbeStage::gradients: return "gradients, on steps that train, before clipping";
         case ProbeStage::update: return "update, on steps that train: the weights before and after";
     }
-    throw Error("moment_text: no such moment");
+    throw Error("stage_text: no such stage");
 }
 
 /// The passes through the model that it needs beyond the step's own.
@@ -171,9 +136,9 @@ std::string probe_text(const std::string& name) {
     }
     std::string text = fmt::format(
         "  log.probes.{} = N      at every N steps, to /heads/{}/value\n\n  formula     {}\n  dimensions  {}\n"
-        "  units       {}\n  range       {} to {}\n  moment      {}\n  passes      {}\n  source      {}\n  invariance  "
+        "  units       {}\n  range       {} to {}\n  stage       {}\n  passes      {}\n  source      {}\n  invariance  "
         "{}\n",
-        name, name, spec.formula, dimensions, spec.units, spec.minimum, spec.maximum, moment_text(*probe),
+        name, name, spec.formula, dimensions, spec.units, spec.minimum, spec.maximum, stage_text(*probe),
         passes_text(*probe), spec.source, spec.invariance);
     if (!spec.value_labels.empty()) {
         text += "  values      ";
@@ -222,7 +187,9 @@ Kind tables() {
 }  // namespace
 
 std::vector<Kind> kinds() {
-    return {tasks(), attentions(), positions(), modules(), optimizers(), schedules(), probes(), tables()};
+    std::vector<Kind> all = kinds_of_choices();
+    for (const Kind& kind : {modules(), probes(), tables()}) all.push_back(kind);
+    return all;
 }
 
 Kind find_kind(const std::string& verb, const std::string& name) {

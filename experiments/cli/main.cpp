@@ -186,7 +186,8 @@ int run_command_line(int argc, char** argv) {
         }
         throw UsageError(std::string(error.what()) + "; see headscope --help");
     }
-    if (arguments.threads) set_num_threads(*arguments.threads);
+    std::optional<ThreadLimit> limit;
+    if (arguments.threads) limit.emplace(*arguments.threads);
     action();
     cli::require_output();
     return exit_done;

@@ -113,20 +113,12 @@ void ProgressPrinter::erase() {
     write("\r\x1b[K");
 }
 
-TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop) {
-    TrainingHooks hooks;
+RunHooks hooks_of(ProgressPrinter& printer, const std::atomic<bool>& stop) {
+    RunHooks hooks;
     hooks.on_step = [&printer](const Progress& progress) { printer.update(progress); };
     hooks.on_eval = [&printer](std::int64_t step, double loss, double accuracy) {
         printer.line(fmt::format("step {}: eval loss {:.4f}, accuracy {:.3f}", step, loss, accuracy));
     };
-    hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
-    hooks.stop = &stop;
-    return hooks;
-}
-
-PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& stop) {
-    PastRunHooks hooks;
-    hooks.on_step = [&printer](const Progress& progress) { printer.update(progress); };
     hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
     hooks.stop = &stop;
     return hooks;

@@ -6,8 +6,7 @@
 #include <cstdio>
 #include <string>
 
-#include "experiments/training/past_run.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run_hooks.h"
 
 namespace headscope::experiments::cli {
 
@@ -49,9 +48,7 @@ private:
     Clock::time_point last_;
 };
 
-/// Hooks of a training run that report to `printer`, which must outlive them.
-TrainingHooks report_to(ProgressPrinter& printer, const std::atomic<bool>& stop);
-/// The same of what looks into a past run.
-PastRunHooks past_run_hooks(ProgressPrinter& printer, const std::atomic<bool>& stop);
+/// Hooks that report to `printer`, which must outlive them.
+RunHooks hooks_of(ProgressPrinter& printer, const std::atomic<bool>& stop);
 
 }  // namespace headscope::experiments::cli

@@ -34,9 +34,9 @@ void check(const std::string& config, const std::vector<std::string>& overrides,
 
 struct TraceArguments {
     std::string run;
-    std::int64_t step = -1;  ///< any step of the run; -1: the newest good checkpoint
-    std::string tokens;      ///< HDF5 file with /inputs and /targets
-    std::string out;         ///< HDF5 file to make
+    std::optional<std::int64_t> step;  ///< any step of the run; default: the newest good checkpoint
+    std::string tokens;                ///< HDF5 file with /inputs and /targets
+    std::string out;                   ///< HDF5 file to make
 };
 /// Runs given tokens through the weights of a step and writes every intermediate value and gradient.
 void trace(const TraceArguments& arguments, const std::atomic<bool>& stop);

@@ -41,12 +41,17 @@ ScheduleContext schedule_context(const Config& config) { return {config.schedule
 
 namespace {
 
-/// A config of the same types in which every other key has its default.
-Config defaults_of(const Config& config) {
-    std::map<std::string, std::string> types;
-    for_each_choice(config, [&](const std::string& path, const auto& choice) { types[path] = choice.type; });
+/// Choices that every identity names, in this order, since the first version did. In others a type that is not the
+/// default counts like any key that differs from its default.
+constexpr const char* named_choices[] = {"task", "model.attention", "model.position", "optimizer", "schedule"};
+
+/// A config of the same types, as far as the identity names them, in which every other key has its default.
+Config defaults_of(const std::map<std::string, std::string>& types) {
     Config defaults;
-    for_each_choice(defaults, [&](const std::string& path, auto& choice) { choose(choice, types[path]); });
+    for_each_choice(defaults, [&](const std::string& path, auto& choice) {
+        const bool named = std::ranges::find(named_choices, path) != std::end(named_choices);
+        choose(choice, named ? types.at(path) : choice.type);
+    });
     return defaults;
 }
 
@@ -55,10 +60,12 @@ Config defaults_of(const Config& config) {
 // Only what differs from a default counts, and the types: a later version with one more key, whose default is what was
 // done before, knows the runs of this one.
 std::string config_identity(const Config& config) {
+    std::map<std::string, std::string> types;
+    for_each_choice(config, [&](const std::string& path, const auto& choice) { types[path] = choice.type; });
     const std::map<std::string, std::string> values = config_values(config),
-                                             defaults = config_values(defaults_of(config));
+                                             defaults = config_values(defaults_of(types));
     std::string text;
-    for_each_choice(config, [&](const std::string&, const auto& choice) { text += choice.type + "\n"; });
+    for (const char* path : named_choices) text += types.at(path) + "\n";
     for (const auto& [path, value] : values) {
         const auto usual = defaults.find(path);
         if (may_change_on_resume(path) || (usual != defaults.end() && usual->second == value)) continue;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "experiments/attentions/attention.h"
+#include "experiments/feed_forwards/feed_forward.h"
+#include "experiments/norms/norm.h"
 #include "experiments/optimizers/optimizer.h"
 #include "experiments/positions/position.h"
 #include "experiments/schedules/schedule.h"
@@ -20,6 +22,7 @@ namespace headscope::experiments {
 /// A registered type that a config chooses, and the keys that this type has of its own.
 template <class Settings>
 struct Choice {
+    using SettingsType = Settings;
     std::string type;
     std::shared_ptr<Settings> settings = nullptr;  ///< null until the type is known
 };
@@ -30,9 +33,13 @@ struct ModelConfig {
     // Each a key of [model], or a table of its own where the type has keys: [model.attention], ...
     Choice<AttentionSettings> attention{"softmax"};
     Choice<PositionSettings> position{"learned"};
-    bool causal = true, bias = true, attention_bias = true, tie_embeddings = false;
+    Choice<NormSettings> norm_type{"layer"};
+    Choice<FeedForwardSettings> ffn{"mlp"};
+    bool causal = true, bias = true, attention_bias = true, tie_embeddings = false, qk_norm = false;
+    std::int64_t kv_heads = 0;  ///< groups of keys and values; follows num_heads where it is not given
+    std::int64_t window = 0;    ///< 0: all
     double dropout = 0;
-    bool head_dim_given = false, d_ff_given = false, max_len_given = false;
+    bool head_dim_given = false, d_ff_given = false, max_len_given = false, kv_heads_given = false;
     void fields(Fields& fields);
 };
 
@@ -43,10 +50,23 @@ struct InitConfig {
     void fields(Fields& fields);
 };
 
+/// What [optimizer.groups.<role>] sets for the parameters of a role; below 0: not set.
+struct RoleConfig {
+    double lr_scale = -1, weight_decay = -1;
+    void fields(Fields& fields);
+};
+
 struct OptimizerConfig : Choice<OptimizerSettings> {
     OptimizerConfig() : Choice{"adam"} {}
     double lr = 1e-3, weight_decay = 0;
+    std::map<nn::ParameterRole, RoleConfig> groups = {{nn::ParameterRole::matrix, {}},
+                                                      {nn::ParameterRole::bias, {}},
+                                                      {nn::ParameterRole::scale, {}},
+                                                      {nn::ParameterRole::embedding, {}},
+                                                      {nn::ParameterRole::head, {}}};
     void fields(Fields& fields);
+    /// Settings of the roles that have any of their own.
+    std::map<nn::ParameterRole, optim::RoleSettings> role_settings() const;
 };
 
 struct ScheduleConfig : Choice<ScheduleSettings> {
@@ -116,12 +136,14 @@ void choose(Choice<Settings>& choice, const std::string& type) {
 }
 
 /// Calls visit(path, choice) for every choice of a config: the one list of them. `path` is where the type stands,
-/// without ".type" ("task", "model.attention"). In the order in which a run's identity names them.
+/// without ".type" ("task", "model.attention").
 template <class AnyConfig, class Visitor>
 void for_each_choice(AnyConfig& config, Visitor&& visit) {
     visit("task", config.task);
     visit("model.attention", config.model.attention);
     visit("model.position", config.model.position);
+    visit("model.norm_type", config.model.norm_type);
+    visit("model.ffn", config.model.ffn);
     visit("optimizer", config.optimizer);
     visit("schedule", config.schedule);
 }

@@ -81,6 +81,15 @@ void check_model(const Config& config, const ReadKeys& reading, Problems& proble
     const ModelConfig& model = config.model;
     check_typed("model.attention", model.attention, model, reading, problems);
     check_typed("model.position", model.position, model, reading, problems);
+    check_typed("model.norm_type", model.norm_type, model, reading, problems);
+    check_typed("model.ffn", model.ffn, model, reading, problems);
+    if (reading.good({"model.kv_heads", "model.num_heads"}) && model.kv_heads > model.num_heads)
+        problems.add(reading.place_of({"model.kv_heads"}),
+                     fmt::format("model.kv_heads = {} is more than model.num_heads = {}; a group needs a head",
+                                 model.kv_heads, model.num_heads));
+    if (reading.good({"model.window", "model.causal"}) && model.window > 0 && !model.causal)
+        problems.add(reading.place_of({"model.window"}),
+                     "model.window needs model.causal = true: it is counted back from each token");
     if (reading.good({"model.position", "model.attention"}) && model.position.type == "alibi" &&
         !model.attention.settings->takes_alibi()) {
         problems.add(
@@ -138,6 +147,8 @@ void derive_and_check(Config& config, const ReadKeys& reading, Problems& problem
     settle_head_dim(config, reading, problems);
     if (!config.model.d_ff_given && reading.good({"model.d_model"})) config.model.d_ff = 4 * config.model.d_model;
     settle_max_len(config, reading, problems);
+    if (!config.model.kv_heads_given && reading.good({"model.num_heads"}))
+        config.model.kv_heads = config.model.num_heads;
     check_model(config, reading, problems);
     check_train(config, reading, problems);
     check_optimizer(config, reading, problems);

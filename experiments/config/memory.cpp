@@ -60,47 +60,28 @@ const MemoryEstimate::Part& MemoryEstimate::largest() const {
                              [](const Part& a, const Part& b) { return a.bytes < b.bytes; });
 }
 
-double parameter_count(const nn::TransformerOptions& options) {
-    const nn::BlockOptions& block = options.block;
-    const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
-    const double inner = static_cast<double>(block.num_heads) * static_cast<double>(block.head_dim);
-    const auto custom = static_cast<double>(options.custom_position.parameters);
-    const double tables =
-        custom + (2 * static_cast<double>(options.vocab_size) + static_cast<double>(options.max_len) + 2) * d;
-    const double per_block = 4 * inner * d + 2 * d_ff * d + 3 * inner + d_ff + 6 * d;
-    const double bound = tables + static_cast<double>(options.num_layers) * per_block;
-    constexpr double fits_64_bits = 9e18;
-    return bound < fits_64_bits ? static_cast<double>(nn::count_parameters(options)) : bound;
-}
-
 MemoryEstimate estimate_memory(const Experiment& experiment) {
     const Config& config = experiment.config;
     const nn::BlockOptions& block = experiment.model.block;
     const double element = config.train.dtype == "float64" ? 8 : 4;
-    const double parameters = parameter_count(experiment.model) * element;
-
     const auto layers = static_cast<double>(experiment.model.num_layers);
     const auto batch = static_cast<double>(config.train.batch_size);
-    const auto length = static_cast<double>(experiment.task->seq_len());
-    const double tokens = batch / static_cast<double>(config.train.accumulate) * length;  // that are underway at once
-    const auto d = static_cast<double>(block.d_model), d_ff = static_cast<double>(block.d_ff);
-    const auto heads = static_cast<double>(block.num_heads);
-    const double inner = heads * static_cast<double>(block.head_dim);
-    const double halves = block.d_ff > 0 ? 2 : 1;
+    const std::int64_t seq_len = experiment.task->seq_len();
+    const auto length = static_cast<double>(seq_len);
+    const auto d = static_cast<double>(block.d_model), heads = static_cast<double>(block.num_heads);
+    const double inner = heads * static_cast<double>(experiment.model.head_dim());
 
-    // Kept per token and block: the residual stream before each half, the norm's output when there is one; q, k, v and
-    // the heads' output; the feed-forward's hidden layer, twice (autograd/ops/kept_values.h). The fused attention keeps
-    // only small weights: backward computes others again.
-    const double streams = halves * (block.norm == nn::NormPlacement::none ? 1 : 2);
-    const double per_token = streams * d + 4 * inner + 2 * d_ff;
+    const std::int64_t underway = config.train.batch_size / config.train.accumulate;  // sequences at once
+    const nn::ModelOutline outline(experiment.model, underway, seq_len);
+    const double parameters = outline.parameters * element;
     // Logits and their gradient.
-    const auto logits = 2 * tokens * static_cast<double>(experiment.model.vocab_size);
+    const double logits = 2 * static_cast<double>(underway) * length * static_cast<double>(experiment.model.vocab_size);
 
     MemoryEstimate estimate;
     estimate.parts = {{"parameters", parameters},
                       {"gradients", parameters},
                       {"optimizer state", parameters * config.optimizer.settings->states_per_parameter()},
-                      {"activations", element * (layers * tokens * per_token + 2 * tokens * d)},
+                      {"activations", element * outline.kept},
                       {"logits and their gradient", element * logits}};
     if (const double truth = truth_values(experiment); truth > 0)
         estimate.parts.push_back({"true distributions of evaluation batches", 8 * truth});

@@ -26,9 +26,6 @@ struct MemoryEstimate {
 /// An attention from outside is taken for the fused softmax, which keeps no weights for the backward pass.
 MemoryEstimate estimate_memory(const Experiment& experiment);
 
-/// Trainable values, as a double where the exact count would not fit 64 bits.
-double parameter_count(const nn::TransformerOptions& options);
-
 /// MemAvailable of /proc/meminfo in bytes; nothing when the system does not tell.
 std::optional<double> available_memory();
 

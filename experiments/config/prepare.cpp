@@ -45,6 +45,11 @@ nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t voca
     options.block.bias = model.bias;
     options.block.attention_bias = model.attention_bias;
     options.block.dropout = model.dropout;
+    options.block.qk_norm = model.qk_norm;
+    options.block.kv_heads = model.kv_heads;
+    options.window = model.window;
+    options.block.make_norm = [norm = model.norm_type.settings](std::int64_t width) { return norm->build(width); };
+    options.block.make_ffn = [ffn = model.ffn.settings](const nn::FeedForwardOptions& own) { return ffn->build(own); };
     model.attention.settings->configure(options.block);
     model.position.settings->configure(options);
     return options;
@@ -58,6 +63,18 @@ nn::InitOptions init_options(const InitConfig& init) {
     options.clone_noise = init.clone_noise;
     for (const std::string& projection : init.clone_heads) options.clone_heads.push_back(projection.front());
     return options;
+}
+
+/// Other matrices are bounded by the ranges of their keys.
+void refuse_uncountable(const nn::TransformerOptions& model) {
+    constexpr double most = 9e18;
+    const double elements = static_cast<double>(model.block.num_heads) * static_cast<double>(model.head_dim()) *
+                            static_cast<double>(model.block.d_model);
+    if (elements < most) return;
+    throw UsageError(
+        fmt::format("model: a training step needs about {} of memory for one W_q alone; make "
+                    "model.num_heads, model.head_dim or model.d_model smaller",
+                    readable_bytes(4 * elements)));
 }
 
 // The data may fix the batch size, and the input length decides how many positions there must be.
@@ -95,6 +112,7 @@ Experiment build_experiment_of_any_size(Config config) {
     experiment.task = config.task.settings->build(static_cast<std::uint64_t>(config.seed));
     settle_by_task(config, *experiment.task);
     experiment.model = model_options(config.model, experiment.task->vocab_size());
+    refuse_uncountable(experiment.model);
     experiment.init = init_options(config.init);
     experiment.config = std::move(config);
     return experiment;

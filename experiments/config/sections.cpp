@@ -23,7 +23,8 @@ void ModelConfig::fields(Fields& fields) {
     fields.integer("d_model", d_model, "width of the residual stream", sizes);
     fields.integer("num_heads", num_heads, "heads per layer", sizes);
     fields.integer("head_dim", head_dim, "width of a head; default d_model / num_heads", sizes).given = &head_dim_given;
-    fields.integer("num_layers", num_layers, "blocks", {.min = 1, .max = 1'000'000});
+    fields.integer("num_layers", num_layers, "blocks; 0 = the embedding is read out at once",
+                   {.min = 0, .max = 1'000'000});
     fields
         .integer("d_ff", d_ff, "width of the feed-forward half; default 4 d_model; 0 = attention only",
                  {.min = 0, .max = 4 * largest_size})
@@ -38,6 +39,14 @@ void ModelConfig::fields(Fields& fields) {
         .choice("attention", attention.type, registry<AttentionSettings>().names(),
                 "how queries and keys become weights")
         .typed = true;
+    fields.choice("norm_type", norm_type.type, registry<NormSettings>().names(), "how the norms normalise").typed =
+        true;
+    fields.choice("ffn", ffn.type, registry<FeedForwardSettings>().names(), "the feed-forward half").typed = true;
+    fields.boolean("qk_norm", qk_norm, "q and k of every head divided by their root mean square, before rotation");
+    fields.integer("kv_heads", kv_heads, "groups of keys and values that heads share; default num_heads", sizes).given =
+        &kv_heads_given;
+    fields.integer("window", window, "a token sees itself and so many before it less one; 0 = all",
+                   {.min = 0, .max = largest_size});
     fields.boolean("causal", causal, "a token sees only itself and those before it");
     fields.boolean("bias", bias, "biases of every Linear");
     fields.boolean("attention_bias", attention_bias, "biases of W_q, W_k, W_v, W_o");
@@ -62,6 +71,22 @@ void OptimizerConfig::fields(Fields& fields) {
     fields.real("lr", lr, "learning rate", {.min = 0});
     fields.real("weight_decay", weight_decay, "pull of every parameter towards 0", {.min = 0});
     if (settings) settings->fields(fields);
+}
+
+void RoleConfig::fields(Fields& fields) {
+    fields.real("lr_scale", lr_scale, "times the learning rate; default 1", {.min = 0});
+    fields.real("weight_decay", weight_decay, "in place of optimizer.weight_decay", {.min = 0});
+}
+
+std::map<nn::ParameterRole, optim::RoleSettings> OptimizerConfig::role_settings() const {
+    std::map<nn::ParameterRole, optim::RoleSettings> settings;
+    for (const auto& [role, own] : groups) {
+        if (own.lr_scale < 0 && own.weight_decay < 0) continue;
+        optim::RoleSettings& role_settings = settings[role];
+        if (own.lr_scale >= 0) role_settings.lr_scale = own.lr_scale;
+        if (own.weight_decay >= 0) role_settings.weight_decay = own.weight_decay;
+    }
+    return settings;
 }
 
 void ScheduleConfig::fields(Fields& fields) {
@@ -134,6 +159,9 @@ std::vector<Section> sections_of(Config& config) {
     });
     sections.push_back({"model.init", fields_of(config.init)});
     sections.push_back({"optimizer", fields_of(config.optimizer)});
+    sections.push_back({"optimizer.groups", {}});
+    for (auto& [role, own] : config.optimizer.groups)
+        sections.push_back({std::string("optimizer.groups.") + nn::name_of(role), fields_of(own)});
     sections.push_back({"schedule", fields_of(config.schedule)});
     sections.push_back({"train", fields_of(config.train)});
     sections.push_back({"eval", fields_of(config.eval)});

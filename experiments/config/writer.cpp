@@ -11,11 +11,6 @@ namespace headscope::experiments {
 
 namespace {
 
-// max_len follows the task and stays 0 until it is known.
-bool is_open(const Section& section, const Field& field) {
-    return section.name == "model" && field.key == "max_len" && *static_cast<const std::int64_t*>(field.value) == 0;
-}
-
 /// Does the type that a key chooses have keys of its own? Its table then says the type.
 bool has_table(const std::vector<Section>& sections, const std::string& path) {
     return std::ranges::any_of(sections, [&](const Section& section) {
@@ -39,7 +34,7 @@ std::string write_config(const Config& config, const std::function<bool(const st
         }
         for (const Field& field : section.fields.list()) {
             const std::string path = join_path(section.name, field.key);
-            if (!wanted(path) || is_open(section, field) || has_table(sections, path)) continue;
+            if (!wanted(path) || is_unset(field) || has_table(sections, path)) continue;
             if (field.kind != Field::Kind::integer_table) {
                 lines += fmt::format("{} = {}\n", field.key, value_of(field));
                 continue;
@@ -61,7 +56,7 @@ std::map<std::string, std::string> config_values(const Config& config) {
     for (const Section& section : sections_of(copy))
         for (const Field& field : section.fields.list()) {
             const std::string path = join_path(section.name, field.key);
-            if (field.kind != Field::Kind::integer_table) values[path] = value_of(field);
+            if (field.kind != Field::Kind::integer_table && !is_unset(field)) values[path] = value_of(field);
         }
     return values;
 }

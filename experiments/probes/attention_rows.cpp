@@ -1,6 +1,7 @@
 #include "experiments/probes/attention_rows.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "autograd/parallel.h"
@@ -9,12 +10,21 @@ namespace headscope::experiments {
 
 namespace {
 
+/// Divides a row by its sum; false when that is 0.
+bool to_shares(std::vector<double>& row) {
+    const double sum = std::accumulate(row.begin(), row.end(), 0.0);
+    if (!(sum > 0)) return false;
+    for (double& weight : row) weight /= sum;
+    return true;
+}
+
 class MeanOverRows : public Accumulator {
 public:
     MeanOverRows(const nn::Transformer& model, std::int64_t width, ReadRow read)
         : heads_(model.options().block.num_heads),
           width_(width),
-          causal_(model.options().causal),
+          options_(model.options()),
+          may_not_sum_to_one_(options_.block.attention_weights || options_.block.custom_attention),
           read_(std::move(read)),
           sums_(static_cast<std::size_t>(model.num_layers() * heads_ * width)),
           counts_(sums_.size()) {}
@@ -44,9 +54,10 @@ private:
             for (std::int64_t query = 0; query < length; ++query) {
                 std::copy_n(weights.data<T>() + ((sequence * heads_ + head) * length + query) * length, length,
                             row.begin());
+                if (may_not_sum_to_one_ && !to_shares(row)) continue;
                 read_({.query = query,
                        .length = length,
-                       .visible = causal_ ? query + 1 : length,
+                       .visible = options_.visible_keys(query, length),
                        .weights = row.data(),
                        .tokens = tokens.data<std::int64_t>() + sequence * length},
                       sums_.data() + chunk * width_, counts_.data() + chunk * width_);
@@ -54,7 +65,8 @@ private:
     }
 
     std::int64_t heads_, width_;
-    bool causal_;
+    const nn::TransformerOptions& options_;
+    bool may_not_sum_to_one_;
     ReadRow read_;
     std::vector<double> sums_, counts_;  // [L, H, width]
 };

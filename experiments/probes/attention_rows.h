@@ -13,14 +13,17 @@ namespace headscope::experiments {
 struct AttentionRow {
     std::int64_t query;
     std::int64_t length;         ///< T
-    std::int64_t visible;        ///< keys the query may see: query + 1 in a causal model, else T
-    const double* weights;       ///< [T]; those of keys out of sight are 0
+    std::int64_t visible;        ///< keys the query may see: query + 1 in a causal model, at most the window; else T
+    const double* weights;       ///< [T], summing to 1; those of keys out of sight are 0
     const std::int64_t* tokens;  ///< [T]: the sequence
 };
 
 /// Adds what a row says to a head's sums and counts, `width` of each: the head's values are sums / counts.
 using ReadRow = std::function<void(const AttentionRow& row, double* sums, double* counts)>;
 
+/// Weights that do not sum to 1 (attention `sigmoid`, one's own) are divided by their sum first, so that a row is
+/// always shares of attention; a row of zeros is not counted.
+///
 /// Heads' means over the rows of all captures that it is shown, [L, H] or [L, H, width]. NaN where nothing was counted.
 std::unique_ptr<Accumulator> mean_over_rows(const nn::Transformer& model, std::int64_t width, ReadRow read);
 

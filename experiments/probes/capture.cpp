@@ -30,27 +30,6 @@ private:
     Tensor value_;
 };
 
-/// [B, T, H*d] -> [B, H, T, d]
-Tensor split_heads(const Tensor& x, std::int64_t heads) {
-    return permute(reshape(x, {x.size(0), x.size(1), heads, -1}), {0, 2, 1, 3});
-}
-
-/// While one lives, every attention of the model leaves its tensors in `records`.
-class Watch {
-public:
-    Watch(nn::Transformer& model, std::vector<nn::AttentionRecord>& records) : model_(model) {
-        for (std::size_t layer = 0; layer < records.size(); ++layer) model.blocks[layer]->attn.watch(&records[layer]);
-    }
-    ~Watch() {
-        for (const auto& block : model_.blocks) block->attn.watch(nullptr);
-    }
-    Watch(const Watch&) = delete;
-    Watch& operator=(const Watch&) = delete;
-
-private:
-    nn::Transformer& model_;
-};
-
 /// dL/dlogits for L = sum over b of the mean cross-entropy of sequence b: (softmax - one-hot) / its number of targets.
 Tensor loss_gradient(const Tensor& logits, const Tensor& targets) {
     const NoGrad no_grad;
@@ -96,16 +75,22 @@ Tensor through_softmax(const Tensor& weights, const Tensor& grad_weights) {
     return result;
 }
 
-/// x [B, H, T, .] times the gate of its head.
-Tensor times_gates(const Tensor& x, const Tensor& gates) { return mul(x, reshape(gates, {gates.numel(), 1, 1})); }
-
 }  // namespace
+
+/// What the points of a layer show.
+struct Values {
+    Tensor q, k, v;
+    Tensor weights;       // no gradient of its own: see grad_weights()
+    Tensor own_head_out;  // before other edits, gates among them
+    Tensor head_out;      // after them: what W_o is given
+    Tensor middle;        // the residual stream after the attention
+};
 
 struct LayerCapture::State {
     const nn::MultiHeadAttention& attention;
     bool with_gradients;
-    nn::AttentionRecord values = {};  // heads side by side [B, T, H*d]
-    nn::AttentionRecord grads = {};   // the same; undefined where nothing flows
+    Values values = {};  // heads side by side [B, T, H*d]
+    Values grads = {};   // the same; undefined where nothing flows
     Lazy q = {}, k = {}, v = {}, scores = {}, head_out = {}, head_result = {};
     Lazy grad_q = {}, grad_k = {}, grad_v = {}, grad_scores = {}, grad_weights = {}, grad_head_out = {},
          grad_head_result = {};
@@ -182,10 +167,10 @@ const Tensor& LayerCapture::grad_head_out() const {
 const Tensor& LayerCapture::grad_head_result() const {
     state_->require_gradients();
     return state_->grad_head_result.get([&] {
-        const Tensor& output = state_->values.output;  // [B, T, d]
+        const Tensor& output = state_->values.middle;  // [B, T, d]
         const std::int64_t B = output.size(0), T = output.size(1), d = output.size(2);
         const Tensor gradient =
-            state_->grads.output.defined() ? state_->grads.output : Tensor::zeros(output.shape(), output.dtype());
+            state_->grads.middle.defined() ? state_->grads.middle : Tensor::zeros(output.shape(), output.dtype());
         return broadcast_to(reshape(gradient, {B, 1, T, d}), {B, state_->attention.num_heads(), T, d});
     });
 }
@@ -193,19 +178,18 @@ const Tensor& LayerCapture::grad_head_result() const {
 const Tensor& LayerCapture::grad_weights() const {
     state_->require_gradients();
     return state_->grad_weights.get([&] {
-        // O = g P v     dP = g dO v^T
-        const Tensor free = matmul(grad_head_out(), v(), false, true);
-        const nn::HeadGates* gates = state_->attention.gates();
-        return gates != nullptr ? times_gates(free, gates->weight) : free;
+        // O = P v     dP = dO v^T
+        const Tensor own = state_->split_gradient(state_->grads.own_head_out, state_->values.own_head_out);
+        return matmul(own, v(), false, true);
     });
 }
 
 const Tensor& LayerCapture::grad_scores() const {
     state_->require_gradients();
     const nn::AttentionModuleOptions& options = state_->attention.options();
-    if (options.kind != AttentionKind::softmax || options.custom)
+    if (options.kind != AttentionKind::softmax || options.custom || options.weights)
         throw Error("LayerCapture::grad_scores: only softmax attention has scores to differentiate by; this one is " +
-                    std::string(options.custom                          ? "custom"
+                    std::string(options.custom || options.weights       ? "custom"
                                 : options.kind == AttentionKind::linear ? "linear"
                                                                         : "uniform"));
     return state_->grad_scores.get([&] { return through_softmax(weights(), grad_weights()); });
@@ -213,14 +197,38 @@ const Tensor& LayerCapture::grad_scores() const {
 
 Capture::Capture(nn::Transformer& model, const Batch& batch, SequenceSource source, bool gradients)
     : model_(model), batch_(batch), source_(source), layers_(model.blocks.size()) {
-    std::vector<nn::AttentionRecord> records(layers_.size());
+    std::vector<nn::Guest> guests;
+    /// Keeps the value at a point, and its gradient where there will be one.
+    const auto keep = [&](nn::Point& point, Tensor& value, Tensor& gradient, bool before_others = false) {
+        if (!gradients) {
+            guests.push_back(point.look([&value](const Tensor& seen) { value = seen; }));
+            return;
+        }
+        const auto hook = [&value, &gradient](const Tensor& passing) {
+            value = passing.detach();
+            Tensor hooked = passing;
+            hooked.register_hook([&gradient](const Tensor& arrived) {
+                gradient = arrived;
+                return Tensor();
+            });
+            return hooked;
+        };
+        guests.push_back(point.edit(hook, {.first = before_others}));
+    };
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-        records[l].in_graph = gradients;
+        nn::TransformerBlock& block = *model.blocks[l];
         layers_[l].state_ = std::shared_ptr<LayerCapture::State>(
-            new LayerCapture::State{.attention = model.blocks[l]->attn, .with_gradients = gradients});
+            new LayerCapture::State{.attention = block.attn, .with_gradients = gradients});
+        Values &values = layers_[l].state_->values, &grads = layers_[l].state_->grads;
+        keep(block.attn.q, values.q, grads.q);
+        keep(block.attn.k, values.k, grads.k);
+        keep(block.attn.v, values.v, grads.v);
+        guests.push_back(block.attn.weights.look([&values](const Tensor& seen) { values.weights = seen; }));
+        if (gradients) keep(block.attn.heads, values.own_head_out, grads.own_head_out, true);
+        keep(block.attn.heads, values.head_out, grads.head_out);
+        keep(block.middle, values.middle, grads.middle);
     }
     with_own_gradients(model, [&] {
-        const Watch watch(model, records);
         model.eval();
         if (!gradients) {
             const NoGrad no_grad;
@@ -228,24 +236,9 @@ Capture::Capture(nn::Transformer& model, const Batch& batch, SequenceSource sour
             return;
         }
         const Tensor logits = model.forward(batch.inputs);
-        for (std::size_t l = 0; l < layers_.size(); ++l) {
-            const auto keep = [](Tensor& tensor, Tensor& place) {
-                tensor.register_hook([&place](const Tensor& gradient) {
-                    place = gradient;
-                    return Tensor();
-                });
-            };
-            nn::AttentionRecord& grads = layers_[l].state_->grads;
-            keep(records[l].q, grads.q);
-            keep(records[l].k, grads.k);
-            keep(records[l].v, grads.v);
-            keep(records[l].head_out, grads.head_out);
-            keep(records[l].output, grads.output);
-        }
         backward(logits, {.gradient = loss_gradient(logits, batch.targets)});
         logits_ = logits.detach();
     });
-    for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].state_->values = records[l].detached();
 }
 
 }  // namespace headscope::experiments

@@ -1,8 +1,8 @@
 // What one forward pass (and, when asked, the backward pass after it) left in every layer, head by head.
 //
-// The pass is the one code path of training, in evaluation mode: nn::MultiHeadAttention::watch gives the tensors it
-// works with. Values of heads are copied out to [B, H, T, .] when first asked for, from whatever thread, so ask while
-// the model's weights are those of the pass.
+// The pass is the one code path of training, in evaluation mode, with guests at the model's points (nn/point.h); others
+// that stay there, gates and edits, have their effect. Values of heads are copied out to [B, H, T, .] when first asked
+// for, from whatever thread, so ask while the model's weights are those of the pass.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ public:
     const Tensor& v() const;         ///< [B, H, T, d_v]
     const Tensor& scores() const;    ///< [B, H, T, T]: q k^T / sqrt(d_k), before alibi and mask, hidden keys included
     const Tensor& weights() const;   ///< [B, H, T, T]
-    const Tensor& head_out() const;  ///< [B, H, T, d_v], before W_o, after the head's gate where there is one
+    const Tensor& head_out() const;  ///< [B, H, T, d_v], what W_o is given: after gates and other edits
     const Tensor& head_result() const;  ///< [B, H, T, d]: head_out W_o^h, each head's own part, without bias
 
     // Gradients of L, defined below. Throw Error unless the capture was made with gradients.
@@ -29,7 +29,7 @@ public:
     const Tensor& grad_k() const;
     const Tensor& grad_v() const;
     const Tensor& grad_scores() const;   ///< softmax attention only (else Error): of the scores as above
-    const Tensor& grad_weights() const;  ///< as if the weights were free; from head_out = gate (weights v)
+    const Tensor& grad_weights() const;  ///< as if the weights were free; from weights v, before gates and edits
     const Tensor& grad_head_out() const;
     const Tensor& grad_head_result() const;  ///< the same for all heads: they are summed
 

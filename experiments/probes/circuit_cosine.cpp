@@ -16,8 +16,8 @@ namespace {
 
 /// <left_i core_i right_i^T, left_j core_j right_j^T>
 double product(const Circuit& i, const Circuit& j) {
-    const Matrix left = i.left.transpose() * j.left, right = i.right.transpose() * j.right;
-    return (left * j.core).cwiseProduct(i.core * right).sum();
+    const Matrix left = multiply_tn(i.left, j.left), right = multiply_tn(i.right, j.right);
+    return multiply(left, j.core).cwiseProduct(multiply(i.core, right)).sum();
 }
 
 class CircuitCosine : public Probe {

@@ -42,7 +42,7 @@ public:
         const std::int64_t d = setup.d_model(), k = setup.head_dim();
         const NullDistribution null = measured_null("null." + meaning_.name, setup, [&](RandomHeads& random) {
             const Matrix left = random.triangle(d, k), right = random.triangle(d, k);
-            return meaning_.rank(singular_values(left * right.transpose()));
+            return meaning_.rank(singular_values(multiply_nt(left, right)));
         });
         return {.name = meaning_.name,
                 .long_name = meaning_.long_name,

@@ -23,11 +23,11 @@ namespace {
 
 double draw(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
     // A = V O^T, B = Q K^T with O = [triangle; 0] after a turn, so that only the first rows of Q meet it.
-    const Matrix core = random.triangle(d, k) * random.triangle(d, k).transpose();
-    const Matrix K = random.triangle(d, k), top = random.normal(core.cols(), k) * K.transpose();
+    const Matrix value = random.triangle(d, k), output = random.triangle(d, k), core = multiply_nt(output, value);
+    const Matrix K = random.triangle(d, k), top = multiply_nt(random.normal(core.cols(), k), K);
     double squares = top.squaredNorm();
-    if (d > k) squares += (random.triangle(d - k, k) * K.transpose()).squaredNorm();
-    return (core * top).norm() / (core.norm() * std::sqrt(squares));
+    if (d > k) squares += multiply_nt(random.triangle(d - k, k), K).squaredNorm();
+    return multiply(core, top).norm() / (core.norm() * std::sqrt(squares));
 }
 
 /// The d x columns matrices side by side, as many columns as they have.
@@ -91,15 +91,15 @@ public:
             if (later <= earlier) return;
             const Input& input = inputs[c];
             const Joined written(OV, earlier * H, H, &Circuit::right), read(input.circuits, later * H, H, input.near);
-            const Matrix meeting = written.all.transpose() * read.all;
+            const Matrix meeting = multiply_tn(written.all, read.all);
             for (std::size_t h = 0; h < static_cast<std::size_t>(H); ++h)
                 for (std::size_t g = 0; g < static_cast<std::size_t>(H); ++g) {
                     const Matrix& A = OV[static_cast<std::size_t>(earlier * H) + h].core;
                     const Matrix& B = input.circuits[static_cast<std::size_t>(later * H) + g].core;
-                    const Matrix half =
-                        A * meeting.block(written.start[h], read.start[g], written.start[h + 1] - written.start[h],
-                                          read.start[g + 1] - read.start[g]);
-                    const double norm = input.transposed ? (half * B.transpose()).norm() : (half * B).norm();
+                    const Matrix half = multiply(
+                        A, meeting.block(written.start[h], read.start[g], written.start[h + 1] - written.start[h],
+                                         read.start[g + 1] - read.start[g]));
+                    const double norm = input.transposed ? multiply_nt(half, B).norm() : multiply(half, B).norm();
                     const std::int64_t at =
                         ((earlier * H + static_cast<std::int64_t>(h)) * L + later) * H + static_cast<std::int64_t>(g);
                     values[static_cast<std::size_t>(at * 3 + c)] = norm / (A.norm() * B.norm());

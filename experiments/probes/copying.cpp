@@ -9,9 +9,6 @@
 // so those of the d_k x d_k matrix W_o^h (W_U W_E) W_v^h will do. Invariance: GL. R on W_v and R^-1 on W_o turn that
 // matrix into R^-1 M R. Null: the mean is 0, as changing the sign of W_v changes that of the metric; its spread is of
 // no simple form and not given. The same whether causal or not.
-#include <Eigen/Dense>
-#include <Eigen/Eigenvalues>
-
 #include "autograd/parallel.h"
 #include "experiments/probes/head_matrices.h"
 #include "experiments/probes/probe.h"
@@ -20,14 +17,12 @@ namespace headscope::experiments {
 
 namespace {
 
-using Matrix = Eigen::MatrixXd;
-
 /// inner = W_U W_E, [d, d].
 double copying_score(const nn::MultiHeadAttention& attention, std::int64_t head, const Matrix& inner) {
     const Matrix W_v = head_matrix(attention, head, nn::Projection::v);  // [d, d_k]
     const Matrix W_o = head_matrix(attention, head, nn::Projection::o);  // [d, d_k]: W_o^h transposed
-    const Matrix M = W_o.transpose() * (inner * W_v);
-    const Eigen::VectorXcd lambda = M.eigenvalues();
+    const Matrix M = multiply_tn(W_o, multiply(inner, W_v));
+    const Eigen::VectorXcd lambda = eigenvalues(M);
     return lambda.real().sum() / lambda.cwiseAbs().sum();
 }
 
@@ -51,7 +46,7 @@ public:
         const nn::Transformer& model = context.model;
         const Tensor& embedding = model.embedding.weight;  // [V, d]
         const Tensor& unembedding = model.head != nullptr ? model.head->weight : embedding;
-        const Matrix inner = to_matrix(unembedding).transpose() * to_matrix(embedding);
+        const Matrix inner = multiply_tn(to_matrix(unembedding), to_matrix(embedding));
         const std::int64_t heads = model.options().block.num_heads;
         std::vector<double> scores(static_cast<std::size_t>(model.num_layers() * heads));
         parallel_chunks(model.num_layers() * heads, [&](std::int64_t i) {

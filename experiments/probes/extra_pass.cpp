@@ -13,9 +13,8 @@ namespace {
 class Aside {
 public:
     explicit Aside(nn::Transformer& model) : model_(model), was_training_(model.is_training()) {
-        for (const NamedTensor& parameter : model.named_parameters()) leaves_.push_back(parameter.tensor);
-        for (const auto& block : model.blocks)  // gates are no parameters of the model
-            if (block->attn.gates() != nullptr) leaves_.push_back(block->attn.gates()->weight);
+        for (const nn::Parameter& parameter : model.named_parameters()) leaves_.push_back(parameter.tensor);
+        for (const Tensor& leaf : model.guest_leaves()) leaves_.push_back(leaf);
         for (Tensor& leaf : leaves_) {
             gradients_.push_back(leaf.grad());
             leaf.set_grad({});
@@ -51,7 +50,7 @@ std::vector<Tensor> gradients_of(const ProbeContext& context, const Tensor& inpu
         context.model.train();
         const Tensor mean = cross_entropy(context.model.forward(inputs), targets);
         backward(mean, {.gradient = Tensor::full({}, weight, mean.dtype())});
-        for (const NamedTensor& parameter : context.model.named_parameters()) {
+        for (const nn::Parameter& parameter : context.model.named_parameters()) {
             const Tensor& gradient = parameter.tensor.grad();
             gradients.push_back(gradient.defined() ? gradient
                                                    : Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype()));

@@ -8,9 +8,9 @@
 
 namespace headscope::experiments {
 
-/// Runs body, in which gradients of the model's parameters (and of its heads' gates) may be made and dropped at will
-/// (there are none at its start) and its mode changed; afterwards all is as before, also when body throws. The time it
-/// takes is not marked op by op (profile.h): it belongs to whoever marks next.
+/// Runs body, in which gradients of the model's parameters (and of its guests' leaves, nn/point.h) may be made and
+/// dropped at will (there are none at its start) and its mode changed; afterwards all is as before, also when body
+/// throws. The time it takes is not marked op by op (profile.h): it belongs to whoever marks next.
 void with_own_gradients(nn::Transformer& model, const std::function<void()>& body);
 
 /// Gradients, in the order of model.parameters(), of `weight` times the mean cross-entropy over the scored `targets`,

@@ -53,7 +53,7 @@ void move_gradients(nn::Transformer& model, std::vector<Tensor>& sums) {
         if (!gradient.defined()) continue;
         sums[i] = sums[i].defined() ? add(sums[i], gradient) : gradient;
     }
-    for (NamedTensor& parameter : model.named_parameters()) parameter.tensor.set_grad({});
+    for (nn::Parameter& parameter : model.named_parameters()) parameter.tensor.set_grad({});
 }
 
 class GradNormByClass : public Probe {

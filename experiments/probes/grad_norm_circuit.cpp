@@ -14,20 +14,15 @@
 // Invariance: GL. dW_q turns into dW_q R^-T and pinv(W_k) into R^T pinv(W_k).
 // Singular values of a factor below max(d, d_k) eps times its largest count as zero, eps that of the weights' type:
 // what is smaller is rounding. A head whose partner spans nothing scores 0.
-#include <Eigen/Cholesky>
-#include <Eigen/SVD>
-#include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "experiments/probes/head_blocks.h"
+#include "experiments/probes/linear_algebra.h"
 #include "experiments/probes/probe.h"
 
 namespace headscope::experiments {
 
 namespace {
-
-using Matrix = Eigen::MatrixXd;
 
 /// A head's block of a matrix as d_k x d, in f64.
 Matrix inner_rows(const Tensor& matrix, const HeadBlock& block) {
@@ -57,24 +52,6 @@ double epsilon_of(DType dtype) {
                                : std::numeric_limits<double>::epsilon();
 }
 
-/// ||pinv(W)^T M||_F for M and W [d_k, d], the transposes of the blocks in the formula.
-double norm_through(const Matrix& M, const Matrix& W, double eps) {
-    // The quick way: W W^T = L L^T, and the norm is that of L^-1 M. Its error grows with the condition number of the
-    // Gram matrix, which the limit bounds, and which keeps every singular value above the tolerance.
-    const double tolerance = static_cast<double>(std::max(W.rows(), W.cols())) * eps;
-    if (W.rows() <= W.cols()) {
-        const Eigen::LLT<Matrix> cholesky(W * W.transpose());
-        if (cholesky.info() == Eigen::Success && cholesky.rcond() > std::max(1e-8, 100 * tolerance * tolerance))
-            return cholesky.matrixL().solve(M).norm();
-    }
-    // W = U S V^T: the norm is that of S^-1 U^T M.
-    const Eigen::JacobiSVD<Matrix> svd(W, Eigen::ComputeThinU);
-    const auto& singular = svd.singularValues();
-    const auto rank = (singular.array() > tolerance * singular(0)).count();
-    const Matrix turned = svd.matrixU().leftCols(rank).transpose() * M;
-    return (singular.head(rank).cwiseInverse().asDiagonal() * turned).norm();
-}
-
 class GradNormCircuit : public Probe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
@@ -98,8 +75,8 @@ public:
             const Tensor& gradient = block.weight().grad();
             if (!gradient.defined()) return 0.0;
             const HeadBlock partner = head_block(context.model, block.layer, block.head, partner_of(block.projection));
-            return norm_through(inner_rows(gradient, block), inner_rows(partner.weight(), partner),
-                                epsilon_of(gradient.dtype()));
+            return pseudo_inverse_norm(inner_rows(gradient, block), inner_rows(partner.weight(), partner),
+                                       epsilon_of(gradient.dtype()));
         });
     }
 };

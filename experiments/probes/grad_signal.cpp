@@ -32,12 +32,12 @@ std::int64_t number_of_parts(std::int64_t batch_size) {
 
 /// Of gradients in the order of the model's parameters, those of the projections: by layer and projection.
 std::vector<Tensor> of_projections(const nn::Transformer& model, const std::vector<Tensor>& gradients) {
-    const std::vector<NamedTensor> parameters = model.named_parameters();
+    const std::vector<nn::Parameter> parameters = model.named_parameters();
     std::vector<Tensor> found;
     for (const auto& block : model.blocks)
         for (const nn::Projection projection : nn::projections) {
             const TensorImpl* weight = weight_of(block->attn, projection).id();
-            const auto place = std::find_if(parameters.begin(), parameters.end(), [&](const NamedTensor& parameter) {
+            const auto place = std::find_if(parameters.begin(), parameters.end(), [&](const nn::Parameter& parameter) {
                 return parameter.tensor.id() == weight;
             });
             found.push_back(gradients[static_cast<std::size_t>(place - parameters.begin())]);

@@ -20,12 +20,12 @@ namespace {
 double draw(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
     // Two heads, the first turned into its own first unit vectors.
     const Matrix A = random.triangle(d, k), top = random.normal(A.rows(), k);
-    Matrix gram = top.transpose() * top;
+    Matrix gram = multiply_tn(top, top);
     if (d > k) {
         const Matrix rest = random.triangle(d - k, k);
-        gram += rest.transpose() * rest;
+        gram += multiply_tn(rest, rest);
     }
-    return (A.transpose() * top).squaredNorm() / ((A.transpose() * A).norm() * gram.norm());
+    return multiply_tn(A, top).squaredNorm() / (multiply_tn(A, A).norm() * gram.norm());
 }
 
 class GramOverlap : public HeadPairProbe {

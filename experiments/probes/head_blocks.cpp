@@ -58,7 +58,8 @@ HeadBlock head_block(const nn::Transformer& model, std::int64_t layer, std::int6
     const std::int64_t d = attention.d_model(), d_k = attention.head_dim();
     if (projection == nn::Projection::o)
         return {attention, layer, head, projection, head * d_k, d, d_k, attention.num_heads() * d_k};
-    return {attention, layer, head, projection, head * d_k * d, d_k, d, d};
+    const std::int64_t row = projection == nn::Projection::q ? head : attention.kv_head_of(head);
+    return {attention, layer, head, projection, row * d_k * d, d_k, d, d};
 }
 
 double squared_norm(const Tensor& matrix, const HeadBlock& block) {
@@ -82,7 +83,6 @@ void head_cosines(const nn::Transformer& model, std::int64_t layer, nn::Projecti
     std::fill_n(cosines, heads * heads, std::numeric_limits<double>::quiet_NaN());
     if (!matrix.defined()) return;
     const auto block = [&](std::int64_t head) { return head_block(model, layer, head, projection); };
-    const std::int64_t apart = block(1).offset - block(0).offset;
     // The diagonal holds the squared norms until the end.
     for (std::int64_t i = 0; i < heads; ++i) cosines[i * heads + i] = squared_norm(matrix, block(i));
     for (std::int64_t i = 0; i < heads; ++i)
@@ -90,7 +90,7 @@ void head_cosines(const nn::Transformer& model, std::int64_t layer, nn::Projecti
             // The root of a rounded square is the number itself: equal blocks give exactly 1.
             const double norms = std::sqrt(cosines[i * heads + i] * cosines[j * heads + j]);
             if (!(norms > 0)) continue;
-            const double cosine = inner_product(matrix, block(j), (i - j) * apart) / norms;
+            const double cosine = inner_product(matrix, block(j), block(i).offset - block(j).offset) / norms;
             cosines[i * heads + j] = cosines[j * heads + i] = std::clamp(cosine, -1.0, 1.0);
         }
     for (std::int64_t i = 0; i < heads; ++i)

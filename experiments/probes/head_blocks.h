@@ -50,12 +50,17 @@ void for_each_projection(const nn::Transformer& model, std::int64_t elements, Bo
     });
 }
 
+/// Elements of W_q of a layer; 1 in a model without layers.
+inline std::int64_t elements_of_projection(const nn::Transformer& model) {
+    return model.blocks.empty() ? 1 : model.blocks.front()->attn.W_q.weight.numel();
+}
+
 /// value(block) for every head's block of every projection: [L, H, 4].
 template <class Value>
 std::vector<double> for_each_block(const nn::Transformer& model, Value&& value) {
     const std::int64_t heads = model.options().block.num_heads;
     std::vector<double> values(static_cast<std::size_t>(model.num_layers() * heads * 4));
-    const std::int64_t elements = model.blocks[0]->attn.W_q.weight.numel();
+    const std::int64_t elements = elements_of_projection(model);
     for_each_projection(model, elements, [&](std::int64_t layer, nn::Projection projection) {
         for (std::int64_t head = 0; head < heads; ++head)
             values[static_cast<std::size_t>((layer * heads + head) * 4 + static_cast<int>(projection))] =
@@ -70,7 +75,7 @@ template <class MatrixOf>
 std::vector<double> all_head_cosines(const nn::Transformer& model, MatrixOf&& matrix_of) {
     const std::int64_t heads = model.options().block.num_heads;
     std::vector<double> cosines(static_cast<std::size_t>(model.num_layers() * 4 * heads * heads));
-    const std::int64_t elements = model.blocks[0]->attn.W_q.weight.numel() * (heads + 1);
+    const std::int64_t elements = elements_of_projection(model) * (heads + 1);
     for_each_projection(model, elements, [&](std::int64_t layer, nn::Projection projection) {
         const Tensor& weight = weight_of(model.blocks[static_cast<std::size_t>(layer)]->attn, projection);
         head_cosines(model, layer, projection, matrix_of(weight),

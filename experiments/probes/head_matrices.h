@@ -6,16 +6,13 @@
 // its condition number in accuracy once, not squared.
 #pragma once
 
-#include <Eigen/Core>
 #include <cstdint>
 #include <vector>
 
 #include "experiments/probes/head_pairs.h"
+#include "experiments/probes/linear_algebra.h"
 
 namespace headscope::experiments {
-
-using Matrix = Eigen::MatrixXd;
-using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// A tensor [rows, cols] of floats, copied.
 Matrix to_matrix(const Tensor& tensor);
@@ -27,27 +24,13 @@ class Grams {
 public:
     Grams(const nn::MultiHeadAttention& attention, nn::Projection projection);
 
-    using Block = Eigen::Map<const RowMajorMatrix, 0, Eigen::OuterStride<>>;
     /// j <= i; the others are the transposes. Valid while this object lives.
-    Block block(std::int64_t i, std::int64_t j) const;
+    RowMajorBlock block(std::int64_t i, std::int64_t j) const;
 
 private:
     std::int64_t heads_, width_;
     Tensor values_;  // [H d_k, H d_k]; tensors are quick to allocate
 };
-
-/// A = basis * rest: basis [d, rank] has orthonormal columns, rest is [rank, A's columns].
-struct Factors {
-    Matrix basis, rest;
-};
-/// What A's columns span, up to rounding (A's rank is that of a pivoted QR factorisation). All NaN when A is not
-/// finite.
-Factors orthonormal_factors(const Matrix& A);
-
-/// In falling order, right to 1e-8 of the largest. NaN when A is not finite.
-Eigen::VectorXd singular_values(const Matrix& A);
-/// The first `count` columns of A's left singular vectors, or as many as A has singular values above rounding.
-Matrix leading_directions(const Matrix& A, std::int64_t count);
 
 /// QK or OV of one head: left * core * right^T. left and right have orthonormal columns.
 struct Circuit {

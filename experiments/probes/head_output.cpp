@@ -19,7 +19,6 @@
 // Nothing of size N x N or N x d is formed: with W_o^h = Q R, Q's columns orthonormal, y = Q R o has the norm of R o,
 // and
 // ||Y_i^T Y_j|| = ||R_i (O_i^T O_j) R_j^T||, so sums of d_k x d_k products o o^T are all that is needed.
-#include <Eigen/QR>
 #include <cmath>
 
 #include "autograd/parallel.h"
@@ -30,13 +29,9 @@ namespace headscope::experiments {
 
 namespace {
 
-using Matrix = Eigen::MatrixXd;
-
 /// R [min(d, d_k), d_k] of W_o^h = Q R.
 Matrix triangle_of(const nn::MultiHeadAttention& attention, std::int64_t head) {
-    const Matrix W_o = head_matrix(attention, head, nn::Projection::o);
-    const Eigen::Index rank = std::min(W_o.rows(), W_o.cols());
-    return W_o.householderQr().matrixQR().topRows(rank).triangularView<Eigen::Upper>();
+    return upper_triangle(head_matrix(attention, head, nn::Projection::o));
 }
 
 /// One head's outputs before W_o as columns, [d_k, B T].
@@ -65,7 +60,7 @@ public:
         parallel_chunks(capture.num_layers() * heads_, [&](std::int64_t chunk) {
             const std::int64_t layer = chunk / heads_, head = chunk % heads_;
             const Matrix R = triangle_of(model_.blocks[static_cast<std::size_t>(layer)]->attn, head);
-            const Matrix outputs = R * outputs_of(capture.layer(layer).head_out(), head);
+            const Matrix outputs = multiply(R, outputs_of(capture.layer(layer).head_out(), head));
             sums_[static_cast<std::size_t>(chunk)] += outputs.colwise().norm().sum();
         });
         rows_ += capture.batch().inputs.numel();
@@ -107,7 +102,7 @@ public:
                 const std::int64_t i = pair / heads_, j = pair % heads_;
                 if (i > j) return;
                 layers_[l].products.block(i * width, j * width, width, width) +=
-                    outputs[static_cast<std::size_t>(i)] * outputs[static_cast<std::size_t>(j)].transpose();
+                    multiply_nt(outputs[static_cast<std::size_t>(i)], outputs[static_cast<std::size_t>(j)]);
             });
         }
         rows_ += static_cast<double>(capture.batch().inputs.numel());
@@ -138,7 +133,7 @@ private:
             const auto sum_j = layers_[l].sums.segment(j * width, width);
             const Matrix centred =
                 layers_[l].products.block(i * width, j * width, width, width) - sum_i * sum_j.transpose() / rows_;
-            return R[static_cast<std::size_t>(i)] * centred * R[static_cast<std::size_t>(j)].transpose();
+            return multiply_nt(multiply(R[static_cast<std::size_t>(i)], centred), R[static_cast<std::size_t>(j)]);
         };
         std::vector<Matrix> own;
         for (std::int64_t head = 0; head < heads_; ++head) own.push_back(product(head, head));

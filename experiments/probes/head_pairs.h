@@ -18,8 +18,8 @@ inline Dimension circuit_axis() { return {"circuit", 2, {"QK", "OV"}}; }
 
 /// Multiplications that the products W_i^T W_j of all pairs of heads take.
 inline std::int64_t products_work(const nn::Transformer& model) {
-    const Tensor& weight = model.blocks[0]->attn.W_q.weight;  // [H d_k, d]
-    return weight.size(0) * weight.numel();
+    const nn::TransformerOptions& options = model.options();
+    return options.block.num_heads * options.head_dim() * elements_of_projection(model);
 }
 
 /// Values [L, 4, `size`]: calls fill(attention, projection, its `size` values) for each projection of each layer, in

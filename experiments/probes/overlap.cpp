@@ -76,8 +76,7 @@ bool overlaps_by_cholesky(const nn::MultiHeadAttention& attention, nn::Projectio
         if (!invert_cholesky(grams.block(i, i), own)) return false;
         overlaps[i * heads + i] = 1;
         for (std::int64_t j = 0; j < i; ++j) {
-            half.noalias() = own * grams.block(i, j);
-            product.noalias() = half * inverse[static_cast<std::size_t>(j)].transpose();
+            multiply_between(own, grams.block(i, j), inverse[static_cast<std::size_t>(j)], half, product);
             overlaps[i * heads + j] = overlaps[j * heads + i] = product.squaredNorm() / static_cast<double>(k);
         }
     }
@@ -92,7 +91,7 @@ void overlaps_by_bases(const nn::MultiHeadAttention& attention, nn::Projection p
         bases.push_back(orthonormal_factors(head_matrix(attention, i, projection)).basis);
         overlaps[i * heads + i] = static_cast<double>(bases.back().cols()) / largest;
         for (std::int64_t j = 0; j < i; ++j) {
-            const Matrix product = bases.back().transpose() * bases[static_cast<std::size_t>(j)];
+            const Matrix product = multiply_tn(bases.back(), bases[static_cast<std::size_t>(j)]);
             overlaps[i * heads + j] = overlaps[j * heads + i] = product.squaredNorm() / largest;
         }
     }

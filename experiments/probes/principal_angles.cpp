@@ -59,8 +59,8 @@ public:
     ProbeStage stage() const override { return ProbeStage::weights; }
 
     std::vector<double> measure(const ProbeContext& context) const override {
-        const nn::MultiHeadAttention& first = context.model.blocks[0]->attn;
-        const std::int64_t heads = first.num_heads(), most = std::min(first.head_dim(), first.d_model());
+        const nn::TransformerOptions& options = context.model.options();
+        const std::int64_t heads = options.block.num_heads, most = std::min(options.head_dim(), options.block.d_model);
         return measure_projections(
             context.model, heads * heads * most, products_work(context.model),
             [=](const nn::MultiHeadAttention& attention, nn::Projection projection, double* angles) {
@@ -77,7 +77,7 @@ public:
                             std::fill_n(own, there, 0.0);
                             continue;
                         }
-                        const Eigen::VectorXd cosines = singular_values(U_i.transpose() * U_j);
+                        const Eigen::VectorXd cosines = singular_values(multiply_tn(U_i, U_j));
                         for (Eigen::Index m = 0; m < there; ++m) own[m] = std::acos(std::min(cosines(m), 1.0));
                         std::copy_n(own, most, angles + (j * heads + i) * most);
                     }
@@ -112,7 +112,7 @@ protected:
         for (std::int64_t i = 0; i < heads; ++i)
             for (std::int64_t j = 0; j <= i; ++j) {
                 const Matrix product =
-                    leading[static_cast<std::size_t>(i)].transpose() * leading[static_cast<std::size_t>(j)];
+                    multiply_tn(leading[static_cast<std::size_t>(i)], leading[static_cast<std::size_t>(j)]);
                 overlaps[i * heads + j] = overlaps[j * heads + i] = product.squaredNorm() / static_cast<double>(r);
             }
     }

@@ -87,8 +87,20 @@ const std::string& role_of_code(double code) {
     return role_names()[static_cast<std::size_t>(code)];
 }
 
+namespace {
+
+/// Mean distance of uniform weights over the visible keys: (T - 1) / 4 without a window.
+double uniform_distance_of(const RoleSetting& setting) {
+    const auto T = static_cast<double>(setting.seq_len), w = static_cast<double>(setting.window);
+    if (setting.window == 0 || setting.window >= setting.seq_len) return (T - 1) / 4;
+    // Query i sees n = min(i + 1, w) keys, (n - 1) / 2 back on average.
+    return (w * (w - 1) / 4 + (T - w) * (w - 1) / 2) / T;
+}
+
+}  // namespace
+
 Role role_of(const RoleEvidence& evidence, const RoleSetting& setting) {
-    const double uniform_distance = static_cast<double>(setting.seq_len - 1) / 4;
+    const double uniform_distance = uniform_distance_of(setting);
     // Ahead counts against back in a model that is not causal, so its mean distance names no place.
     const double relative =
         setting.causal ? evidence[attention_distance] / uniform_distance : std::numeric_limits<double>::quiet_NaN();
@@ -128,7 +140,8 @@ public:
         : layers_(context.model.num_layers()),
           heads_(context.model.options().block.num_heads),
           seq_len_(context.task.seq_len()),
-          causal_(context.model.options().causal) {
+          causal_(context.model.options().causal),
+          window_(context.model.options().window) {
         for (const char* name : role_metrics) {
             probes_.push_back(make_probe(name));
             const auto& probe = dynamic_cast<const CaptureProbe&>(*probes_.back());
@@ -149,7 +162,7 @@ public:
         }
         std::vector<double> codes;
         for (std::int64_t i = 0; i < layers_ * heads_; ++i) {
-            const RoleSetting setting{seq_len_, causal_, layers_ - 1 - i / heads_};
+            const RoleSetting setting{seq_len_, causal_, layers_ - 1 - i / heads_, window_};
             codes.push_back(static_cast<double>(role_of(evidence[static_cast<std::size_t>(i)], setting)));
         }
         return codes;
@@ -162,6 +175,7 @@ private:
     };
     std::int64_t layers_, heads_, seq_len_;
     bool causal_;
+    std::int64_t window_;
     std::vector<std::unique_ptr<Probe>> probes_;
     std::vector<Metric> metrics_;  // by role_metrics
 };

@@ -34,6 +34,7 @@ struct RoleSetting {
     std::int64_t seq_len;
     bool causal;
     std::int64_t layers_after;  ///< of the model, after the head's own
+    std::int64_t window = 0;    ///< of the model; 0: all
 };
 
 Role role_of(const RoleEvidence& evidence, const RoleSetting& setting);

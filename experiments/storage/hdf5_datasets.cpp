@@ -186,6 +186,7 @@ void File::create_growing(const std::string& path, Type type, const Dims& row_sh
     const hsize_t row_bytes = product(sizes) * H5Tget_size(kind);
     sizes.insert(sizes.begin(), 0);
     limits.insert(limits.begin(), H5S_UNLIMITED);
+    for (hsize_t& size : chunk) size = std::max<hsize_t>(size, 1);  // a chunk has a size where an axis has none
     chunk.insert(chunk.begin(), rows_per_chunk(row_bytes));
     make_parent(path);
     const Handle space = make_space(sizes, limits.data()), link = link_properties(),

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <utility>
 
 #include "experiments/base/errors.h"
@@ -17,6 +18,16 @@ void create_run_folder(const std::string& path) {
             fmt::format("{}: exists already, and a run is never overwritten; go on with it by `headscope "
                         "resume {}`, or choose another folder with --out",
                         folder, folder));
+}
+
+NewRunFolder::NewRunFolder(const std::string& path) : path_(path) { create_run_folder(path); }
+
+NewRunFolder::~NewRunFolder() {
+    if (kept_) return;
+    std::error_code ignored;
+    for (auto name = made_.rbegin(); name != made_.rend(); ++name)
+        std::filesystem::remove(path_ + "/" + *name, ignored);  // a folder only when it is empty
+    std::filesystem::remove(path_, ignored);
 }
 
 RunPaths::RunPaths(std::string folder_path)

@@ -2,9 +2,10 @@
 // it would not fit at once.
 //
 // The gradient of the mean loss over all scored targets is the sum of the parts' gradients, each weighted by the part's
-// share of the scored targets. Mathematically that is the gradient of the whole batch at once. In bits it is not: the
-// products that make a weight's gradient add up the tokens in another order, and under dropout every part draws numbers
-// of its own. For a given number of parts the bits are the same for any number of threads and across resume.
+// share of the scored targets; training/gradient_tree.h adds them. Mathematically that is the gradient of the whole
+// batch at once. In bits it is not: the products that make a weight's gradient add up the tokens in another order, and
+// under dropout every part draws numbers of its own. For a given number of parts the bits are the same for any number
+// of threads and across resume.
 #pragma once
 
 #include <vector>

@@ -13,7 +13,7 @@
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log.h"
 #include "experiments/storage/log_seal.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run.h"
 
 namespace headscope::experiments {
 namespace {
@@ -85,7 +85,7 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
 }  // namespace
 
 void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
-               const std::string& out, const PastRunHooks& hooks) {
+               const std::string& out, const RunHooks& hooks) {
     require_step(parent, step);
     Checkpoint start = state_at(parent, step, hooks);
     const Checkpoint fresh = TrainingState(changed).checkpoint();
@@ -106,16 +106,14 @@ void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t st
     const std::string event =
         fmt::format("from {} at step {}, {}{}", folder, step, changes.empty() ? "nothing changed" : "with " + changes,
                     same_optimizer ? "" : "; the optimizer's state begins anew");
-    create_run_folder(out);
-    try {
-        write_folder(parent, changed, start,
-                     {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
-                     out);
-    } catch (...) {
-        std::error_code ignored;
-        std::filesystem::remove_all(out, ignored);
-        throw;
-    }
+    NewRunFolder made(out);
+    made.will_make("checkpoints");
+    made.will_make(std::string("checkpoints/") + start_checkpoint_name);
+    made.will_make("log.h5");
+    made.will_make("config.toml");
+    write_folder(parent, changed, start,
+                 {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event, out);
+    made.keep();
 }
 
 }  // namespace headscope::experiments

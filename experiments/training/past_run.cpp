@@ -13,6 +13,8 @@
 #include "experiments/storage/log_reading.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/training/progress_observer.h"
+#include "experiments/training/training_loop.h"
 
 namespace headscope::experiments {
 namespace {
@@ -48,7 +50,7 @@ BestEvaluation best_until(const PastRun& run, std::int64_t step) {
 }
 
 /// The newest good checkpoint at or before `step`; nothing: the run's start, with its initial weights.
-std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t step, const PastRunHooks& hooks) {
+std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t step, const RunHooks& hooks) {
     std::vector<std::int64_t> steps = list_checkpoints(run.paths.checkpoints);
     std::reverse(steps.begin(), steps.end());
     for (const std::int64_t candidate : steps) {
@@ -119,23 +121,25 @@ void require_step(const PastRun& run, std::int64_t step) {
     throw UsageError(message);
 }
 
-void check_step(const PastRun& run, std::int64_t number, const StepResult& done) {
-    const auto row = run.train_rows.find(number);
-    if (row == run.train_rows.end()) return;
+void HistoryCheck::after_step(TrainingState& state, const StepResult& result) {
+    const std::int64_t number = state.steps_done() - 1;
+    const auto row = run_.train_rows.find(number);
+    if (row == run_.train_rows.end()) return;
     const auto compare = [&](const char* name, double then, double now) {
         if (same_bits(then, now)) return;
         std::string what = fmt::format("{} of step {} was {:.17g} and is {:.17g} now", name, number, then, now);
         if (std::strcmp(name, "lr") == 0)
             what += " (was train.steps another one then? train.steps=N gives the schedule of N steps)";
-        fail_check(run, what);
+        fail_check(run_, what);
     };
-    compare("lr", row->second.lr, done.lr);
-    compare("loss", row->second.loss, done.loss);
-    compare("grad_norm", row->second.grad_norm, done.grad_norm);
+    compare("lr", row->second.lr, result.lr);
+    compare("loss", row->second.loss, result.loss);
+    compare("grad_norm", row->second.grad_norm, result.grad_norm);
 }
 
-void check_checkpoint(const PastRun& run, const TrainingState& trainer) {
-    const std::string path = run.paths.checkpoints + "/" + checkpoint_name(trainer.steps_done());
+void HistoryCheck::keep_weights(TrainingState& state, bool) {
+    if (!checkpoints_) return;
+    const std::string path = run_.paths.checkpoints + "/" + checkpoint_name(state.steps_done());
     Checkpoint then;
     try {
         if (!path_exists(path)) return;
@@ -143,19 +147,19 @@ void check_checkpoint(const PastRun& run, const TrainingState& trainer) {
     } catch (const IoError&) {
         return;
     }
-    const Checkpoint now = trainer.checkpoint();
+    const Checkpoint now = state.checkpoint();
     const auto compare = [&](const auto& old_tensors, const auto& new_tensors) {
         for (const auto& [name, tensor] : new_tensors) {
             const auto old = old_tensors.find(name);
             if (old == old_tensors.end() || !same_bits(old->second, tensor))
-                fail_check(run, fmt::format("{} differs from that of {}", name, path));
+                fail_check(run_, fmt::format("{} differs from that of {}", name, path));
         }
     };
     compare(then.model, now.model);
     compare(then.optimizer, now.optimizer);
 }
 
-void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const PastRunHooks& hooks) {
+void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const RunHooks& hooks) {
     require_step(run, step);
     if (const std::optional<Checkpoint> checkpoint = nearest_checkpoint(run, step, hooks)) {
         if (checkpoint->config_identity != config_identity(run.experiment.config))
@@ -170,18 +174,16 @@ void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, con
     if (hooks.on_message)
         hooks.on_message(fmt::format("steps {} to {} are computed again{}", start, step,
                                      start > run.first_step ? ", from the checkpoint there" : ", from the start"));
-    Speedometer speed;
-    while (trainer.steps_done() < step) {
-        if (hooks.stop != nullptr && hooks.stop->load()) throw Stopped("stopped by a signal; nothing is left behind");
-        const std::int64_t number = trainer.steps_done(), tokens = trainer.tokens_seen();
-        const StepResult done = trainer.step(nullptr);
-        check_step(run, number, done);
-        if (hooks.on_step)
-            hooks.on_step(speed.progress(number + 1 - start, step - start, done.loss, trainer.tokens_seen() - tokens));
+    HistoryCheck history(run, false);
+    ProgressObserver progress(hooks, start, step, trainer.tokens_seen());
+    try {
+        run_training_loop(trainer, {&history, &progress}, {.step = step, .looks_at_weights = false}, hooks.stop);
+    } catch (const StopRequested&) {
+        throw Stopped("stopped by a signal; nothing is left behind");
     }
 }
 
-Checkpoint state_at(const PastRun& run, std::int64_t step, const PastRunHooks& hooks) {
+Checkpoint state_at(const PastRun& run, std::int64_t step, const RunHooks& hooks) {
     TrainingState trainer(run.experiment);
     bring_to(run, step, trainer, hooks);
     Checkpoint state = trainer.checkpoint();

@@ -1,10 +1,8 @@
-// A run on disk, looked into again: any state that it went through, to the bit, whether or not a checkpoint of it is
-// left. What is computed again is compared with what the run left on its way, so that nobody is handed another history.
+// A run on disk, opened again: any state that it went through, to the bit, whether or not a checkpoint of it is left.
+// What is computed again is compared with the run's own rows and checkpoints; a difference is an error.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,7 +10,8 @@
 #include "experiments/config/config.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training/speedometer.h"
+#include "experiments/training/observer.h"
+#include "experiments/training/run_hooks.h"
 #include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
@@ -35,29 +34,30 @@ struct PastRun {
 /// be read. Touches nothing.
 PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides = {});
 
-/// How a long computation reports.
-struct PastRunHooks {
-    std::function<void(const Progress&)> on_step;
-    std::function<void(const std::string&)> on_message;  ///< where it starts, a damaged checkpoint passed over, ...
-    const std::atomic<bool>* stop = nullptr;             ///< set by a signal: throw Stopped
-};
-
 /// Throws UsageError that lists the steps there are when the run has no state after `step` updates.
 void require_step(const PastRun& run, std::int64_t step);
 
 /// Puts a trainer of the run's experiment into the state after `step` updates: that of its checkpoint (IoError when
 /// that is damaged), or trained again from the nearest good checkpoint before it or from the start, every step checked
-/// by check_step(). Throws UsageError when the run has no such step.
-void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const PastRunHooks& hooks);
+/// by HistoryCheck. Throws UsageError when the run has no such step.
+void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const RunHooks& hooks);
 
-/// Throws CheckFailed when step `number`, computed again, gave another bit of loss, learning rate or gradient norm than
-/// the row of /train about it.
-void check_step(const PastRun& run, std::int64_t number, const StepResult& done);
-/// Throws CheckFailed when the trainer's weights or optimizer state differ in a bit from the checkpoint of that step.
-/// No checkpoint, or a damaged one, says nothing.
-void check_checkpoint(const PastRun& run, const TrainingState& trainer);
+/// Throws CheckFailed when a step computed again gave another bit of loss, learning rate or gradient norm than the row
+/// of /train about it, or when weights or optimizer state differ in a bit from the checkpoint of a step. No row, no
+/// checkpoint, or a damaged one, says nothing.
+class HistoryCheck : public Observer {
+public:
+    /// `checkpoints`: compare with checkpoints too, and not only with rows.
+    HistoryCheck(const PastRun& run, bool checkpoints) : run_(run), checkpoints_(checkpoints) {}
+    void keep_weights(TrainingState& state, bool last) override;
+    void after_step(TrainingState& state, const StepResult& result) override;
+
+private:
+    const PastRun& run_;
+    bool checkpoints_;
+};
 
 /// The run's state after `step` updates by bring_to(), complete: with the best evaluation up to there.
-Checkpoint state_at(const PastRun& run, std::int64_t step, const PastRunHooks& hooks);
+Checkpoint state_at(const PastRun& run, std::int64_t step, const RunHooks& hooks);
 
 }  // namespace headscope::experiments

@@ -7,6 +7,7 @@
 #include "autograd/profile.h"
 #include "experiments/base/environment.h"
 #include "experiments/base/sha256.h"
+#include "experiments/training/training_state.h"
 #include "optim/clip.h"
 
 namespace headscope::experiments {
@@ -44,7 +45,8 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
       parameters_(model.named_parameters()),
       eval_batches_(evaluation_batches(experiment)),
       log_(std::move(log)),
-      next_publish_(Clock::now()) {
+      next_publish_(Clock::now()),
+      started_(Clock::now()) {
     const Task& task = *experiment.task;
     const Config& config = experiment.config;
     probe_batches_ = eval_batches_;
@@ -64,7 +66,7 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     }
     if (config.log.attention > 0) attention_maps_.emplace(experiment, probe_batches_, *log_);
     std::vector<std::string> names;
-    for (const NamedTensor& parameter : parameters_) names.push_back(parameter.name);
+    for (const nn::Parameter& parameter : parameters_) names.push_back(parameter.name);
     log_->declare_parameters(names);
     for (const Floor& floor : task.floors())
         log_->set_number("/task/floors/" + floor.name, floor.loss, "nat",
@@ -125,7 +127,8 @@ void Recorder::measure_activations(const ProbeContext& context) {
     for (std::size_t i = 0; i < entries.size(); ++i) append(*entries[i], context.step, values[i]);
 }
 
-void Recorder::measure_weights(std::int64_t step) {
+void Recorder::at_weights(TrainingState& state) {
+    const std::int64_t step = state.steps_done();
     measure(context(step), ProbeStage::weights);
     measure_activations(context(step));
     if (!due(step, experiment_.config.log.attention)) return;
@@ -133,10 +136,26 @@ void Recorder::measure_weights(std::int64_t step) {
     Profile::mark(Profile::Phase::other, "attention maps");
 }
 
-void Recorder::before_update(std::int64_t step) {
-    if (due_probes(step, ProbeStage::update).empty()) return;
+void Recorder::at_gradients(TrainingState& state, const Batch& batch) {
+    const std::int64_t step = state.steps_done();
+    ProbeContext trained = context(step);
+    trained.batch = &batch;
+    measure(trained, ProbeStage::gradients);
+    if (!due(step, experiment_.config.log.every)) return;
+    std::vector<Tensor> weights;
+    std::vector<Tensor> gradients;
+    for (const nn::Parameter& parameter : parameters_) {
+        weights.push_back(parameter.tensor);
+        gradients.push_back(parameter.tensor.grad());
+    }
+    log_->append_parameters(step, optim::norms(weights), optim::norms(gradients));
+    Profile::mark(Profile::Phase::other, "log");
+}
+
+void Recorder::before_update(TrainingState& state) {
+    if (due_probes(state.steps_done(), ProbeStage::update).empty()) return;
     if (before_.empty())
-        for (const NamedTensor& parameter : parameters_)
+        for (const nn::Parameter& parameter : parameters_)
             before_.push_back(Tensor::empty(parameter.tensor.shape(), parameter.tensor.dtype()));
     for (std::size_t i = 0; i < parameters_.size(); ++i) before_[i].copy_(parameters_[i].tensor);
     Profile::mark(Profile::Phase::other, "copy of the weights");
@@ -148,33 +167,27 @@ const Tensor& Recorder::before(const Tensor& parameter) const {
     throw Error("ProbeContext::before: the tensor is no parameter of the model; pass the handle that the model has");
 }
 
-void Recorder::measure_update(std::int64_t step, const Batch& batch) {
-    ProbeContext after = context(step);
+void Recorder::after_update(TrainingState& state, const Batch& batch) {
+    ProbeContext after = context(state.steps_done());
     after.batch = &batch;
     after.before = [this](const Tensor& parameter) -> const Tensor& { return before(parameter); };
     measure(after, ProbeStage::update);
 }
 
-void Recorder::measure_gradients(std::int64_t step, const Batch& batch) {
-    ProbeContext trained = context(step);
-    trained.batch = &batch;
-    measure(trained, ProbeStage::gradients);
-    if (!train_row_due(step)) return;
-    std::vector<Tensor> weights;
-    std::vector<Tensor> gradients;
-    for (const NamedTensor& parameter : parameters_) {
-        weights.push_back(parameter.tensor);
-        gradients.push_back(parameter.tensor.grad());
-    }
-    log_->append_parameters(step, optim::norms(weights), optim::norms(gradients));
-    Profile::mark(Profile::Phase::other, "log");
+void Recorder::after_step(TrainingState& state, const StepResult& result) {
+    const std::int64_t step = state.steps_done() - 1;
+    if (!due(step, experiment_.config.log.every)) return;
+    log_->append("train", step,
+                 {result.loss, result.lr, result.grad_norm, static_cast<double>(state.tokens_seen()), elapsed()});
 }
 
-bool Recorder::train_row_due(std::int64_t step) const { return due(step, experiment_.config.log.every); }
+void Recorder::start_clock(double seconds_before) {
+    started_ = Clock::now();
+    elapsed_before_ = seconds_before;
+}
 
-void Recorder::train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
-                         double elapsed) {
-    log_->append("train", step, {loss, lr, grad_norm, static_cast<double>(tokens_seen), elapsed});
+double Recorder::elapsed() const {
+    return elapsed_before_ + std::chrono::duration<double>(Clock::now() - started_).count();
 }
 
 void Recorder::event(std::int64_t step, const std::string& kind, const std::string& message) {

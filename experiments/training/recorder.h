@@ -13,10 +13,11 @@
 #include "experiments/storage/log.h"
 #include "experiments/training/attention_maps.h"
 #include "experiments/training/evaluation.h"
+#include "experiments/training/observer.h"
 
 namespace headscope::experiments {
 
-class Recorder {
+class Recorder : public Observer {
 public:
     /// Declares all series of the experiment in `log` and publishes it for the first time.
     Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
@@ -29,17 +30,19 @@ public:
     /// when the task has no evaluation data.
     std::optional<double> evaluate(std::int64_t step, const std::function<void(std::int64_t, double, double)>& on_eval);
     /// Runs the probes that read weights or activations and are due.
-    void measure_weights(std::int64_t step);
+    void at_weights(TrainingState& state) override;
     /// Runs the probes that read gradients and are due, and, in a step that has a row in /train, logs the norms of
-    /// every parameter and its gradient. To be called after backward and before clipping.
-    void measure_gradients(std::int64_t step, const Batch& batch);
-    /// To be called before and after the update: runs the probes that compare the weights then and now and are due.
-    void before_update(std::int64_t step);
-    void measure_update(std::int64_t step, const Batch& batch);
+    /// every parameter and its gradient.
+    void at_gradients(TrainingState& state, const Batch& batch) override;
+    /// Before and after the update: runs the probes that compare the weights then and now and are due.
+    void before_update(TrainingState& state) override;
+    void after_update(TrainingState& state, const Batch& batch) override;
+    /// Adds the row of /train when it is due.
+    void after_step(TrainingState& state, const StepResult& result) override;
 
-    bool train_row_due(std::int64_t step) const;
-    void train_row(std::int64_t step, double loss, double lr, double grad_norm, std::int64_t tokens_seen,
-                   double elapsed);
+    /// Seconds trained: by earlier processes, and by this one since start_clock().
+    void start_clock(double seconds_before);
+    double elapsed() const;
 
     void event(std::int64_t step, const std::string& kind, const std::string& message);
     /// "running", "finished" or "failed".
@@ -65,7 +68,7 @@ private:
 
     const Experiment& experiment_;
     nn::Transformer& model_;
-    std::vector<NamedTensor> parameters_;
+    std::vector<nn::Parameter> parameters_;
     std::vector<DueProbe> probes_;
     std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
     std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
@@ -73,7 +76,8 @@ private:
     std::vector<Tensor> before_;  ///< the parameters before the update; of the last step that needed them
     std::unique_ptr<Log> log_;
     std::optional<AttentionMaps> attention_maps_;
-    std::chrono::steady_clock::time_point next_publish_;
+    std::chrono::steady_clock::time_point next_publish_, started_;
+    double elapsed_before_ = 0;
 };
 
 }  // namespace headscope::experiments

@@ -6,71 +6,12 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/log_seal.h"
+#include "experiments/training/evaluation_observer.h"
+#include "experiments/training/progress_observer.h"
 #include "experiments/training/recorder.h"
+#include "experiments/training/training_loop.h"
 
 namespace headscope::experiments {
-namespace {
-
-/// Removes a folder unless told that all went well.
-struct NewFolder {
-    std::string path;
-    bool keep = false;
-    ~NewFolder() {
-        std::error_code ignored;
-        if (!keep) std::filesystem::remove_all(path, ignored);
-    }
-};
-
-class Replay {
-public:
-    Replay(const PastRun& run, TrainingState& trainer, Recorder& recorder, const PastRunHooks& hooks)
-        : run_(run), config_(run.experiment.config), trainer_(trainer), recorder_(recorder), hooks_(hooks) {}
-
-    void go(std::int64_t to) {
-        const std::int64_t from = trainer_.steps_done();
-        for (;;) {
-            if (hooks_.stop != nullptr && hooks_.stop->load())
-                throw Stopped("replay: stopped by a signal; nothing is left behind");
-            look();
-            const std::int64_t number = trainer_.steps_done();
-            const bool the_end = number == config_.train.steps || (run_.finished && number == run_.last_step);
-            if (!the_end) train_step(from, to);
-            if (number == to) return;
-        }
-    }
-
-private:
-    /// What the training loop does before a step.
-    void look() {
-        const std::int64_t step = trainer_.steps_done();
-        if (step % config_.eval.every == 0 || step == config_.train.steps) recorder_.evaluate(step, {});
-        recorder_.measure_weights(step);
-        check_checkpoint(run_, trainer_);
-    }
-
-    void train_step(std::int64_t from, std::int64_t to) {
-        const std::int64_t number = trainer_.steps_done(), tokens = trainer_.tokens_seen();
-        const StepResult done = trainer_.step(&recorder_);
-        check_step(run_, number, done);
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
-        if (recorder_.train_row_due(number))
-            recorder_.train_row(number, done.loss, done.lr, done.grad_norm, trainer_.tokens_seen(), seconds);
-        if (hooks_.on_step)
-            hooks_.on_step(
-                speed_.progress(number + 1 - from, to + 1 - from, done.loss, trainer_.tokens_seen() - tokens));
-    }
-
-    const PastRun& run_;
-    const Config& config_;
-    TrainingState& trainer_;
-    Recorder& recorder_;
-    const PastRunHooks& hooks_;
-    Speedometer speed_;
-    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-};
-
-}  // namespace
-
 void check_replay_overrides(const std::vector<std::string>& overrides) {
     std::string message;
     for (const std::string& text : overrides) {
@@ -85,21 +26,34 @@ void check_replay_overrides(const std::vector<std::string>& overrides) {
 }
 
 LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, const std::string& changes,
-                     const std::string& out, const PastRunHooks& hooks) {
+                     const std::string& out, const RunHooks& hooks) {
     if (from > to) throw UsageError(fmt::format("replay: --from {} is after --to {}", from, to));
     require_step(run, from);
     require_step(run, to);
-    create_run_folder(out);
-    NewFolder folder{out};
-    TrainingState trainer(run.experiment);
-    bring_to(run, from, trainer, hooks);
+    NewRunFolder folder(out);
+    folder.will_make("log.h5");
+    TrainingState state(run.experiment);
+    bring_to(run, from, state, hooks);
 
+    const Config& config = run.experiment.config;
     const std::string path = RunPaths(out).log;
     auto log = std::make_unique<Log>(path);
     log->set_lineage({"replay", std::filesystem::absolute(run.paths.folder).lexically_normal().string(), run.run_id,
-                      config_family(run.experiment.config), from, changes});
-    Recorder recorder(run.experiment, trainer.model(), std::move(log));
-    Replay(run, trainer, recorder, hooks).go(to);
+                      config_family(config), from, changes});
+    Recorder recorder(run.experiment, state.model(), std::move(log));
+    recorder.start_clock(0);
+    // Step `to` is trained too, for the rows that describe its gradients and its update, unless the run ended there.
+    const bool at_end = to == config.train.steps || (run.finished && to == run.last_step);
+    const LoopEnd end{.step = at_end ? to : to + 1, .looks_at_weights = at_end};
+    const RunHooks silent;
+    EvaluationObserver evaluation(config, recorder, silent);
+    HistoryCheck history(run, true);
+    ProgressObserver progress(hooks, from, to + 1, state.tokens_seen());
+    try {
+        run_training_loop(state, {&evaluation, &recorder, &history, &progress}, end, hooks.stop);
+    } catch (const StopRequested&) {
+        throw Stopped("replay: stopped by a signal; nothing is left behind");
+    }
     recorder.set_state("finished");
     recorder.publish();
 
@@ -113,7 +67,7 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
         for (const std::string& warning : run.warnings) message += "\n" + warning;
         throw CheckFailed(message);
     }
-    folder.keep = true;
+    folder.keep();
     return comparison;
 }
 

@@ -1,4 +1,4 @@
-// A window of a past run computed again, with any probes: log little, ask later.
+// A window of a past run computed again, with any probes: what was not logged then can be had later.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,6 @@ void check_replay_overrides(const std::vector<std::string>& overrides);
 /// there. Every row that the run has as well is compared. Throws UsageError when the window is not inside the run or
 /// OUT exists, CheckFailed when a bit differs. Whatever is thrown, OUT is gone then.
 LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, const std::string& changes,
-                     const std::string& out, const PastRunHooks& hooks);
+                     const std::string& out, const RunHooks& hooks);
 
 }  // namespace headscope::experiments

@@ -1,31 +1,26 @@
-// The training loop.
+// The one loop in which models are trained: by new and continued runs, by replays, and on the way to a past step.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
-#include <string>
 
-#include "experiments/config/config.h"
-#include "experiments/storage/checkpoint.h"
-#include "experiments/training/speedometer.h"
+#include "experiments/training/observer.h"
+#include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
 
-struct TrainingHooks {
-    std::function<void(const Progress&)> on_step;
-    std::function<void(std::int64_t step, double loss, double accuracy)> on_eval;
-    std::function<void(const std::string&)> on_message;  ///< a line for the user: a damaged checkpoint passed over, ...
-    const std::atomic<bool>* stop = nullptr;  ///< set by a signal: finish the step, save a checkpoint, throw Stopped
+/// Where a loop ends.
+struct LoopEnd {
+    std::int64_t step;             ///< updates done by then, at most
+    bool looks_at_weights = true;  ///< false: it ends without showing the observers the weights after the last update
 };
 
-/// Trains in `folder`, which exists and holds config.toml, until config.train.steps, or until eval.patience is
-/// exhausted; with `resume` from the newest good
-/// checkpoint (from the start when there is none). Returns false when a resumed run was finished already: nothing is
-/// changed then. Throws NumericError, IoError, Stopped, UsageError.
-bool train(const Experiment& experiment, const std::string& folder, bool resume, const TrainingHooks& hooks);
+/// Thrown by the loop, or by an observer between two passes, when `stop` is set. The state is that of a whole number of
+/// steps.
+struct StopRequested {};
 
-/// Has a run with this checkpoint come to its end, by train.steps or by eval.patience?
-bool is_finished(const Config& config, const Checkpoint& checkpoint);
+/// Shows the observers the weights, does a step, and so on. Throws StopRequested when `stop`, which may be null, is
+/// set; what step() and the observers throw.
+void run_training_loop(TrainingState& state, const Observers& observers, LoopEnd end, const std::atomic<bool>* stop);
 
 }  // namespace headscope::experiments

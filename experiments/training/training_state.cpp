@@ -12,7 +12,7 @@
 #include "autograd/random.h"
 #include "experiments/base/errors.h"
 #include "experiments/tasks/micro_batches.h"
-#include "experiments/training/recorder.h"
+#include "experiments/training/gradient_tree.h"
 #include "optim/clip.h"
 
 namespace headscope::experiments {
@@ -38,8 +38,8 @@ TrainingState::TrainingState(const Experiment& experiment)
       config_(experiment.config),
       model_(build_model(experiment)),
       parameters_(model_->named_parameters()),
-      optimizer_(
-          config_.optimizer.settings->build({{parameters_, config_.optimizer.lr, config_.optimizer.weight_decay}})),
+      optimizer_(config_.optimizer.settings->build(optim::group_by_role(
+          parameters_, config_.optimizer.lr, config_.optimizer.weight_decay, config_.optimizer.role_settings()))),
       schedule_(config_.schedule.settings->build(schedule_context(config_))) {}
 
 void TrainingState::restore(const Checkpoint& checkpoint) {
@@ -60,12 +60,12 @@ Checkpoint TrainingState::checkpoint() const {
     return checkpoint;
 }
 
-StepResult TrainingState::step(Recorder* recorder) {
+StepResult TrainingState::step(const Observers& observers) {
     const Batch batch = experiment_.task->train_batch(step_, config_.train.batch_size);
     mark("data");
     const double loss = compute_gradients(batch);
     mark("freeing the graph");
-    if (recorder != nullptr) recorder->measure_gradients(step_, batch);
+    for (Observer* observer : observers) observer->at_gradients(*this, batch);
 
     const double grad_norm = optimizer_->grad_norm();
     if (!std::isfinite(loss) || !std::isfinite(grad_norm)) fail_numerically(batch, loss, grad_norm);
@@ -73,10 +73,10 @@ StepResult TrainingState::step(Recorder* recorder) {
 
     const double lr = config_.optimizer.lr * schedule_->factor(step_, config_.train.steps);
     optimizer_->set_lr(lr);
-    if (recorder != nullptr) recorder->before_update(step_);
+    for (Observer* observer : observers) observer->before_update(*this);
     optimizer_->step(scale);
     mark("optimizer");
-    if (recorder != nullptr) recorder->measure_update(step_, batch);
+    for (Observer* observer : observers) observer->after_update(*this, batch);
 
     ++step_;
     tokens_seen_ += batch.inputs.numel();
@@ -89,20 +89,23 @@ double TrainingState::compute_gradients(const Batch& batch) {
     const std::vector<MicroBatch> split = split_batch(batch, parts);
     optimizer_->zero_grad();
     mark("optimizer");
-    double loss = 0;
+    std::vector<double> losses;
+    GradientTree tree(parts > 1 ? parameters_ : std::vector<nn::Parameter>{});
     for (std::int64_t part = 0; part < parts; ++part) {
         const MicroBatch& micro = split[static_cast<std::size_t>(part)];
         const RandomScope random(static_cast<std::uint64_t>(config_.seed),
                                  static_cast<std::uint64_t>(step_ * parts + part));
         const Tensor mean = cross_entropy(model_->forward(micro.inputs), micro.targets);
-        loss += micro.weight * mean.item();
+        losses.push_back(micro.weight * mean.item());
         backward(mean, {.gradient = Tensor::full({}, micro.weight, mean.dtype())});
+        if (parts > 1) tree.add_part();
     }
-    return loss;
+    if (parts > 1) tree.finish();
+    return tree_sum(losses);
 }
 
 void TrainingState::require_finite_weights() const {
-    for (const NamedTensor& parameter : parameters_) {
+    for (const nn::Parameter& parameter : parameters_) {
         const auto element = first_not_finite(parameter.tensor);
         if (!element) continue;
         const std::string since = step_ == 0 ? "from the start" : fmt::format("since update {}", step_ - 1);
@@ -123,7 +126,7 @@ void TrainingState::fail_numerically(const Batch& batch, double loss, double gra
                                                : fmt::format("the output of `{}` number {}", found->op, found->number);
         std::vector<std::string> names;
         for (const Tensor& leaf : found->parameters)
-            for (const NamedTensor& parameter : parameters_)
+            for (const nn::Parameter& parameter : parameters_)
                 if (parameter.tensor.id() == leaf.id()) names.push_back(parameter.name);
         where = fmt::format("first, {}{}{}", describe(op, found->shape, found->element),
                             names.empty()     ? ""

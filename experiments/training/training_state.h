@@ -1,5 +1,5 @@
 // A model in training: weights, optimizer, schedule, and what one step does with them. It knows no file and no
-// terminal. The run around it is training.h; past_run.h brings one to any step of a run of long ago.
+// terminal. The loop around it is training_loop.h; past_run.h brings one to any step of a past run.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,12 @@
 
 #include "experiments/config/config.h"
 #include "experiments/storage/checkpoint.h"
+#include "experiments/training/observer.h"
 #include "nn/transformer.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 
 namespace headscope::experiments {
-
-class Recorder;
 
 /// What one update did.
 struct StepResult {
@@ -33,12 +32,13 @@ public:
     /// What restore() takes; elapsed and best are for the caller to fill in.
     Checkpoint checkpoint() const;
 
-    /// One update. The recorder, if there is one, is shown gradients and update of the step, and changes no bit of it.
-    /// Throws NumericError when the loss or a gradient is not finite; it names the op and tensor that it began in.
-    StepResult step(Recorder* recorder);
+    /// One update. The observers are shown gradients and update. Throws NumericError when the loss or a gradient is not
+    /// finite; it names the op and tensor that it began in.
+    StepResult step(const Observers& observers = {});
     /// Throws NumericError when a weight is not finite.
     void require_finite_weights() const;
 
+    const Experiment& experiment() const { return experiment_; }
     nn::Transformer& model() { return *model_; }
     std::int64_t steps_done() const { return step_; }
     std::int64_t tokens_seen() const { return tokens_seen_; }
@@ -50,7 +50,7 @@ private:
     const Experiment& experiment_;
     const Config& config_;
     std::unique_ptr<nn::Transformer> model_;
-    std::vector<NamedTensor> parameters_;
+    std::vector<nn::Parameter> parameters_;
     std::unique_ptr<optim::Optimizer> optimizer_;
     std::unique_ptr<optim::Schedule> schedule_;
     std::int64_t step_ = 0;

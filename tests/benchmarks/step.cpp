@@ -61,11 +61,11 @@ struct Training {
 
     /// For each tensor a line of its name and sizes, then its elements.
     void write(const char* path) const {
-        std::vector<NamedTensor> all = model.named_parameters();
+        std::vector<nn::Parameter> all = model.named_parameters();
         all.push_back({"inputs", inputs});
         all.push_back({"targets", targets});
         std::ofstream file(path, std::ios::binary);
-        for (const auto& [name, tensor] : all) {
+        for (const auto& [name, tensor, role] : all) {
             file << name;
             for (int axis = 0; axis < tensor.rank(); ++axis) file << ' ' << tensor.size(axis);
             file << '\n';

@@ -61,7 +61,7 @@ struct Update {
     bool adam;
     std::vector<std::vector<float>> first = {}, second = {};
 
-    void operator()(std::vector<NamedTensor>& parameters) {
+    void operator()(std::vector<Parameter>& parameters) {
         first.resize(parameters.size());
         second.resize(parameters.size());
         for (std::size_t p = 0; p < parameters.size(); ++p) {
@@ -85,7 +85,7 @@ StateDict trained(const Case& c, int threads) {
     Transformer model(odd_sizes(c));
     initialize(model, {.scheme = InitScheme::pytorch, .embedding_std = 0.5, .clone_heads = {'q', 'k', 'v', 'o'}}, 3);
     const StateDict start = model.state_dict();
-    std::vector<NamedTensor> parameters = model.named_parameters();
+    std::vector<Parameter> parameters = model.named_parameters();
     Update update{.adam = c.adam};
     for (int step = 0; step < c.steps; ++step) {
         const Tensor tokens = random_tokens({3, 11}, 17, static_cast<unsigned>(step) % 5);

@@ -47,10 +47,10 @@ TEST(CustomAttention, TakesThePlaceOfTheBuiltIn) {
         for (std::int64_t j = 0; j < 5; ++j) EXPECT_EQ(weights.at({1, 2, i, j}) > 0, j <= i && j + 1 >= i);
     EXPECT_FALSE(narrow.forward(x, x, x, Mask::causal(), false).attention_weights.defined());
 
-    AttentionRecord record;
-    narrow.watch(&record);
+    Tensor seen;
+    const Guest look = narrow.weights.look([&](const Tensor& shown) { seen = shown; });
     narrow.forward(x, x, x, Mask::causal(), false);
-    EXPECT_EQ(distance(record.weights, weights), 0);
+    EXPECT_EQ(distance(seen, weights), 0);
 }
 
 TEST(CustomAttention, IsCalledHeadByHeadInTheTextbookForm) {
@@ -88,7 +88,9 @@ TEST(CustomAttention, MustReturnWhatItPromised) {
 /// Multiplies every place by a number of its own.
 class Scales : public PositionScheme {
 public:
-    explicit Scales(std::int64_t max_len) : scale_(register_parameter("scale", {max_len, 1})) { scale_.fill_(1); }
+    explicit Scales(std::int64_t max_len) : scale_(register_parameter("scale", {max_len, 1}, ParameterRole::scale)) {
+        scale_.fill_(1);
+    }
     Tensor add_to(const Tensor& embedded) override { return embedded * slice(scale_, 0, 0, embedded.size(1)); }
 
 private:
@@ -120,8 +122,8 @@ TEST(CustomPosition, StandsAfterTheEmbeddingAndTrains) {
     EXPECT_EQ(model.position, nullptr);
     EXPECT_EQ(model.named_parameters()[1].name, "position.scale");
     std::int64_t count = 0;
-    for (const NamedTensor& parameter : model.named_parameters()) count += parameter.tensor.numel();
-    EXPECT_EQ(count_parameters(options), count);
+    for (const Parameter& parameter : model.named_parameters()) count += parameter.tensor.numel();
+    EXPECT_EQ(ModelOutline(options, 2, 5).parameters, static_cast<double>(count));
 
     // Scales of 1 change nothing; others do, and get a gradient where there are tokens.
     TransformerOptions without = options;

@@ -2,6 +2,8 @@
 #include "autograd/gradcheck.h"
 
 #include "autograd/parallel.h"
+#include "nn/layer_norm.h"
+#include "nn/mlp.h"
 #include "nn/per_head_attention.h"
 #include "nn/rms_norm.h"
 #include "nn/transformer.h"
@@ -17,7 +19,7 @@ void expect_gradients(Module& module, std::vector<Tensor> inputs,
     module.to(DType::f64);
     randomise(module, 100);
     for (Tensor& input : inputs) input.set_requires_grad();
-    for (const NamedTensor& parameter : module.named_parameters()) inputs.push_back(parameter.tensor);
+    for (const Parameter& parameter : module.named_parameters()) inputs.push_back(parameter.tensor);
     const GradcheckResult result = gradcheck(forward, inputs);
     EXPECT_TRUE(result.ok) << result.message;
 }
@@ -51,9 +53,9 @@ TEST(ModuleGradient, Dropout) {
     });
 }
 
-TEST(ModuleGradient, FeedForward) {
+TEST(ModuleGradient, Mlp) {
     for (const Activation activation : {Activation::gelu, Activation::relu, Activation::silu}) {
-        FeedForward module(4, 6, activation);
+        Mlp module({.d_model = 4, .d_ff = 6, .activation = activation});
         expect_gradients(module, {input({2, 3, 4}, 1)},
                          [&](const auto& in) { return std::vector{module.forward(in[0])}; });
     }

@@ -27,9 +27,9 @@ TEST(HeadGates, Gradient) {
     attention.to(DType::f64);
     randomise(attention, 1);
     randomise(gates, 50);
-    attention.use_gates(&gates);
+    const Guest guest = gates.attach(attention);
     std::vector<Tensor> inputs{random_tensor({2, 5, 7}, 2, DType::f64).set_requires_grad(), gates.weight};
-    for (const NamedTensor& parameter : attention.named_parameters()) inputs.push_back(parameter.tensor);
+    for (const Parameter& parameter : attention.named_parameters()) inputs.push_back(parameter.tensor);
     const GradcheckResult result = gradcheck(
         [&](const std::vector<Tensor>& in) {
             return std::vector{attention.forward(in[0], in[0], in[0], Mask::causal(), false).output};
@@ -53,7 +53,8 @@ struct Gated {
         for (std::size_t l = 0; l < 2; ++l) gates.push_back(std::make_unique<HeadGates>(3));
     }
     void use(bool on) {
-        for (std::size_t l = 0; l < 2; ++l) model->blocks[l]->attn.use_gates(on ? gates[l].get() : nullptr);
+        guests.clear();
+        for (std::size_t l = 0; on && l < 2; ++l) guests.push_back(gates[l]->attach(model->blocks[l]->attn));
     }
     void to(DType dtype) {
         model->to(dtype);
@@ -69,6 +70,7 @@ struct Gated {
     }
     std::unique_ptr<Transformer> model;
     std::vector<std::unique_ptr<HeadGates>> gates;
+    std::vector<Guest> guests;
 };
 
 TEST(HeadGates, GradientAtOneIsThatOfTheOutputBlock) {
@@ -113,24 +115,54 @@ TEST(HeadGates, AClosedGateIsABlockOfZeros) {
     EXPECT_LT(distance(gated.step(), closed), 1e-6);
 }
 
-TEST(HeadGates, TheRecordHasWhatTheOutputProjectionSees) {
+TEST(HeadGates, LooksSeeWhatTheOutputProjectionIsGiven) {
     MultiHeadAttention attention(6, 2);
     HeadGates gates(2);
     gates.weight.data<float>()[1] = 0;
-    attention.use_gates(&gates);
-    AttentionRecord record;
-    attention.watch(&record);
+    const Guest guest = gates.attach(attention);
+    Tensor heads;
+    const Guest look = attention.heads.look([&](const Tensor& seen) { heads = seen; });
     const Tensor x = random_tensor({2, 5, 6}, 1);
     const Tensor output = attention.forward(x, x, x).output;
-    EXPECT_TRUE(same_bits(attention.W_o.forward(record.head_out), output));
-    EXPECT_EQ(record.head_out.at({1, 2, 3}), 0);
-    EXPECT_NE(record.head_out.at({1, 2, 2}), 0);
+    EXPECT_TRUE(same_bits(attention.W_o.forward(heads), output));
+    EXPECT_EQ(heads.at({1, 2, 3}), 0);
+    EXPECT_NE(heads.at({1, 2, 2}), 0);
+}
+
+/// Gates, an edit and two looks at the same point: each does its part, and each leaves alone.
+TEST(HeadGates, LiveBesideOtherGuests) {
+    MultiHeadAttention attention(6, 2);
+    HeadGates gates(2);
+    gates.weight.data<float>()[0] = 0;
+    const Tensor x = random_tensor({2, 5, 6}, 1);
+    Tensor plain, first, second;
+    {
+        const Guest look = attention.heads.look([&](const Tensor& seen) { plain = seen; });
+        attention.forward(x, x, x);
+    }
+    Guest closing = gates.attach(attention);
+    Guest doubling = attention.heads.edit([](const Tensor& heads) { return heads * 2; });
+    const Guest one = attention.heads.look([&](const Tensor& seen) { first = seen; });
+    Guest other = attention.heads.look([&](const Tensor& seen) { second = seen; });
+    EXPECT_EQ(attention.guest_leaves().size(), 1U);
+    EXPECT_EQ(attention.guest_leaves()[0].id(), gates.weight.id());
+    attention.forward(x, x, x);
+    EXPECT_TRUE(same_bits(first, second));
+    EXPECT_EQ(first.at({1, 2, 2}), 0);
+    EXPECT_EQ(first.at({1, 2, 3}), 2 * plain.at({1, 2, 3}));
+    closing.leave();
+    EXPECT_TRUE(attention.guest_leaves().empty());
+    other.leave();
+    second = Tensor();
+    attention.forward(x, x, x);
+    EXPECT_TRUE(same_bits(first, plain * 2));
+    EXPECT_FALSE(second.defined());
 }
 
 TEST(HeadGates, Errors) {
     MultiHeadAttention attention(6, 2);
     HeadGates gates(3);
-    EXPECT_HAS(error_of([&] { attention.use_gates(&gates); }), "num_heads is 2, the gates are [3]");
+    EXPECT_HAS(error_of([&] { gates.attach(attention).leave(); }), "num_heads is 2, the gates are [3]");
     EXPECT_HAS(error_of([&] { gates.forward(random_tensor({2, 5, 7}, 1)); }), "[2, 5, 7]");
     EXPECT_HAS(error_of([] { HeadGates none(0); }), "at least 1");
 }

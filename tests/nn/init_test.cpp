@@ -2,6 +2,8 @@
 
 #include "autograd/parallel.h"
 #include "autograd/random.h"
+#include "nn/layer_norm.h"
+#include "nn/mlp.h"
 #include "nn/transformer.h"
 #include "tests/nn/random_tensors.h"
 
@@ -84,7 +86,7 @@ TEST(Init, OrthogonalHasNoPreferredSign) {
 }
 
 TEST(Init, StreamsAreNamedAfterTheParameters) {
-    FeedForward module(3, 4);
+    Mlp module({.d_model = 3, .d_ff = 4});
     initialize(module, {.scheme = InitScheme::pytorch}, 5);
     const RandomStream weight(5, "init.linear2.weight"), bias(5, "init.linear1.bias");
     for (std::uint64_t i = 0; i < 12; ++i)
@@ -105,15 +107,18 @@ TransformerOptions small() {
     return options;
 }
 
+const LayerNorm& layer_norm(const std::unique_ptr<Norm>& norm) { return dynamic_cast<const LayerNorm&>(*norm); }
+
 TEST(Init, OfATransformer) {
     Transformer model(small());
     initialize(model, {.embedding_std = 0.5}, 1);
     expect_normal(model.embedding.weight, 0.5);
     expect_normal(model.position->weight, 0.5);
     expect_uniform(model.head->weight, std::sqrt(6.0 / 100));
-    for (const Tensor& ones : {model.norm->weight, model.blocks[1]->norm1->weight, model.blocks[0]->norm2->weight})
+    for (const Tensor& ones : {layer_norm(model.norm).weight, layer_norm(model.blocks[1]->norm1).weight,
+                               layer_norm(model.blocks[0]->norm2).weight})
         for (const float value : ones.values<float>()) EXPECT_EQ(value, 1);
-    EXPECT_EQ(largest(model.norm->bias), 0);
+    EXPECT_EQ(largest(layer_norm(model.norm).bias), 0);
     EXPECT_EQ(largest(model.blocks[1]->attn.W_q.bias), 0);
     EXPECT_FALSE(same_bits(model.blocks[0]->attn.W_q.weight, model.blocks[0]->attn.W_k.weight));
     EXPECT_FALSE(same_bits(model.blocks[0]->attn.W_q.weight, model.blocks[1]->attn.W_q.weight));
@@ -163,7 +168,7 @@ TEST(Init, NewModulesAreDrawnOnceByTheOutermost) {
         EXPECT_TRUE(same_bits(tensor, deferred_state.at(name))) << name;
     EXPECT_NE(Linear(3, 5, true).weight.at({2, 1}), 0);
     EXPECT_NE(MultiHeadAttention(6, 2).W_v.bias.at({3}), 0);
-    EXPECT_NE(FeedForward(6, 7, Activation::gelu, true).linear2.weight.at({3, 2}), 0);
+    EXPECT_NE(Mlp({.d_model = 6, .d_ff = 7}).linear2.weight.at({3, 2}), 0);
 }
 
 TEST(Init, ClonesHeadsOfTheListedProjections) {

@@ -1,5 +1,6 @@
 #include "nn/module.h"
 
+#include "nn/mlp.h"
 #include "nn/transformer.h"
 #include "tests/nn/random_tensors.h"
 
@@ -19,7 +20,7 @@ TransformerOptions small() {
 
 std::vector<std::string> names_of(const Module& module) {
     std::vector<std::string> names;
-    for (const NamedTensor& parameter : module.named_parameters()) names.push_back(parameter.name);
+    for (const Parameter& parameter : module.named_parameters()) names.push_back(parameter.name);
     return names;
 }
 
@@ -81,14 +82,14 @@ TEST(Module, TrainReachesAllBelow) {
 
 TEST(Module, ToKeepsHandlesValid) {
     Transformer model(small());
-    const std::vector<NamedTensor> handles = model.named_parameters();
+    const std::vector<Parameter> handles = model.named_parameters();
     const StateDict before = model.state_dict();
     const Tensor tokens = random_tokens({2, 4}, 7, 1);
     backward(random_loss(model.forward(tokens), 2));
     ASSERT_TRUE(model.embedding.weight.grad().defined());
 
     model.to(DType::f64);
-    for (const auto& [name, tensor] : handles) {
+    for (const auto& [name, tensor, role] : handles) {
         EXPECT_EQ(tensor.dtype(), DType::f64) << name;
         EXPECT_FALSE(tensor.grad().defined()) << name;
         EXPECT_TRUE(tensor.requires_grad()) << name;
@@ -104,7 +105,7 @@ TEST(Module, ZeroGrad) {
     Transformer model(small());
     backward(random_loss(model.forward(random_tokens({2, 4}, 7, 1)), 2));
     model.zero_grad();
-    for (const auto& [name, tensor] : model.named_parameters()) EXPECT_EQ(largest(tensor.grad()), 0) << name;
+    for (const auto& [name, tensor, role] : model.named_parameters()) EXPECT_EQ(largest(tensor.grad()), 0) << name;
 }
 
 TEST(Module, StateDictIsACopyAndLoads) {
@@ -116,7 +117,8 @@ TEST(Module, StateDictIsACopyAndLoads) {
 
     other.load_state_dict(state);
     EXPECT_TRUE(same_bits(other.embedding.weight, state.at("embedding.weight")));
-    EXPECT_TRUE(same_bits(other.blocks[1]->ffn->linear2.bias, state.at("blocks.1.ffn.linear2.bias")));
+    EXPECT_TRUE(
+        same_bits(dynamic_cast<Mlp&>(*other.blocks[1]->ffn).linear2.bias, state.at("blocks.1.ffn.linear2.bias")));
     EXPECT_NE(other.embedding.weight.data<float>(), state.at("embedding.weight").data<float>());
 }
 
@@ -154,8 +156,8 @@ TEST(Module, OneMisfitOfAnyKindIsEnough) {
 
 class Gate : public Module {
 public:
-    explicit Gate(const std::string& name) : weight_(register_parameter("weight", {3})) {
-        register_parameter(name, {2});
+    explicit Gate(const std::string& name) : weight_(register_parameter("weight", {3}, ParameterRole::scale)) {
+        register_parameter(name, {2}, ParameterRole::bias);
     }
     void adopt(Module& child, const std::string& name) { register_module(name, child); }
 

@@ -5,6 +5,22 @@
 namespace headscope::nn {
 namespace {
 
+/// What looks at an attention's points see.
+struct Seen {
+    Tensor q, k, v, weights, head_out;
+    std::vector<Guest> guests;
+    void look_at(MultiHeadAttention& attention) {
+        const auto keep = [this](Point& point, Tensor& place) {
+            guests.push_back(point.look([&place](const Tensor& value) { place = value; }));
+        };
+        keep(attention.q, q);
+        keep(attention.k, k);
+        keep(attention.v, v);
+        keep(attention.weights, weights);
+        keep(attention.heads, head_out);
+    }
+};
+
 AttentionModuleOptions with_head_dim(std::int64_t head_dim, bool fused = true) {
     AttentionModuleOptions options;
     options.head_dim = head_dim;
@@ -141,8 +157,8 @@ TEST(MultiHeadAttention, WatchingChangesNothing) {
         return std::pair{result.output, attention.W_k.weight.grad().clone()};
     };
     const auto [output, gradient] = step();
-    AttentionRecord record;
-    attention.watch(&record);
+    Seen record;
+    record.look_at(attention);
     const auto [watched_output, watched_gradient] = step();
     EXPECT_TRUE(same_bits(output, watched_output));
     EXPECT_TRUE(same_bits(gradient, watched_gradient));
@@ -156,7 +172,6 @@ TEST(MultiHeadAttention, WatchingChangesNothing) {
         EXPECT_FALSE(tensor->requires_grad());
 
     record = {};
-    attention.watch(nullptr);
     step();
     EXPECT_FALSE(record.q.defined());
 }
@@ -165,8 +180,8 @@ TEST(MultiHeadAttention, RotaryTurnsQueriesAndKeysAndNothingElse) {
     MultiHeadAttention attention(10, 3, {.head_dim = 4, .rotary = true}), plain(10, 3, {.head_dim = 4});
     plain.load_state_dict(attention.state_dict());
     const Tensor query = random_tensor({2, 3, 10}, 1), key = random_tensor({2, 5, 10}, 2);
-    AttentionRecord record;
-    attention.watch(&record);
+    Seen record;
+    record.look_at(attention);
     attention.forward(query, key, key);
     EXPECT_TRUE(same_bits(record.q, rotary(plain.W_q.forward(query), 3)));
     EXPECT_TRUE(same_bits(record.k, rotary(plain.W_k.forward(key), 3)));

@@ -94,7 +94,7 @@ TEST(PerHeadAttention, SameOutputsAndGradients) {
 TEST(PerHeadAttention, Names) {
     PerHeadAttention attention(d_model, 2, {.head_dim = head_dim});
     std::vector<std::string> names;
-    for (const NamedTensor& parameter : attention.named_parameters())
+    for (const Parameter& parameter : attention.named_parameters())
         names.push_back(parameter.name + " " + parameter.tensor.shape().str());
     EXPECT_EQ(names, (std::vector<std::string>{
                          "heads.0.W_q.weight [4, 7]", "heads.0.W_q.bias [4]", "heads.0.W_k.weight [4, 7]",

@@ -34,7 +34,7 @@ inline Tensor random_tokens(const Shape& shape, std::int64_t vocab_size, unsigne
 
 /// Random values for every parameter, LayerNorms and biases included, so that no 0 or 1 hides a mistake.
 inline void randomise(Module& module, unsigned seed, double size = 0.5) {
-    for (NamedTensor& parameter : module.named_parameters())
+    for (Parameter& parameter : module.named_parameters())
         parameter.tensor.copy_(random_tensor(parameter.tensor.shape(), seed++, parameter.tensor.dtype(), size));
 }
 

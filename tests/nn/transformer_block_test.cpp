@@ -1,5 +1,6 @@
 #include "nn/transformer_block.h"
 
+#include "nn/mlp.h"
 #include "tests/nn/random_tensors.h"
 
 namespace headscope::nn {
@@ -18,8 +19,8 @@ struct Parts {
     explicit Parts(TransformerBlock& block) : block_(block) { randomise(block, 20); }
     Tensor attn(const Tensor& x) const { return block_.attn.forward(x, x, x, Mask::causal()).output; }
     Tensor ffn(const Tensor& x) const { return block_.ffn->forward(x); }
-    Tensor norm1(const Tensor& x) const { return layer_norm(x, block_.norm1->weight, block_.norm1->bias, 1e-5); }
-    Tensor norm2(const Tensor& x) const { return layer_norm(x, block_.norm2->weight, block_.norm2->bias, 1e-5); }
+    Tensor norm1(const Tensor& x) const { return block_.norm1->forward(x); }
+    Tensor norm2(const Tensor& x) const { return block_.norm2->forward(x); }
     TransformerBlock& block_;
 };
 
@@ -59,10 +60,10 @@ TEST(TransformerBlock, AttentionOnly) {
     EXPECT_EQ(pre.ffn, nullptr);
 }
 
-TEST(FeedForward, ActivationBetweenTwoLinears) {
+TEST(Mlp, ActivationBetweenTwoLinears) {
     const Tensor x = random_tensor({2, 5, 4}, 1);
     for (const Activation activation : {Activation::gelu, Activation::relu, Activation::silu}) {
-        FeedForward module(4, 7, activation);
+        Mlp module({.d_model = 4, .d_ff = 7, .activation = activation});
         randomise(module, 3);
         const Tensor hidden = linear(x, module.linear1.weight, module.linear1.bias);
         const Tensor active = activation == Activation::gelu   ? gelu(hidden)

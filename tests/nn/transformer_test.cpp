@@ -1,6 +1,8 @@
 #include "nn/transformer.h"
 
 #include "nn/init.h"
+#include "nn/layer_norm.h"
+#include "nn/mlp.h"
 #include "tests/nn/random_tensors.h"
 
 namespace headscope::nn {
@@ -43,8 +45,8 @@ TEST(Transformer, EveryParameterGetsAGradient) {
         ASSERT_EQ(logits.shape().str(), "[3, 5, 7]");
         backward(cross_entropy(logits, random_tokens({3, 5}, 7, 2)));
         double most = 0;
-        for (const auto& [name, tensor] : model.named_parameters()) most = std::max(most, largest(tensor.grad()));
-        for (const auto& [name, tensor] : model.named_parameters()) {
+        for (const auto& [name, tensor, role] : model.named_parameters()) most = std::max(most, largest(tensor.grad()));
+        for (const auto& [name, tensor, role] : model.named_parameters()) {
             // The same number added to all scores of a query changes no weight, so W_k's bias cannot matter.
             if (name.ends_with("W_k.bias")) EXPECT_LT(largest(tensor.grad()), 1e-6 * most) << name;
             else EXPECT_GT(largest(tensor.grad()), 0) << name;
@@ -55,8 +57,8 @@ TEST(Transformer, EveryParameterGetsAGradient) {
 TEST(Transformer, CountParameters) {
     const auto expect_count = [](const TransformerOptions& options) {
         std::int64_t count = 0;
-        for (const NamedTensor& parameter : Transformer(options).named_parameters()) count += parameter.tensor.numel();
-        EXPECT_EQ(count_parameters(options), count);
+        for (const Parameter& parameter : Transformer(options).named_parameters()) count += parameter.tensor.numel();
+        EXPECT_EQ(ModelOutline(options, 2, 5).parameters, static_cast<double>(count));
     };
     for_each_option([&](TransformerOptions options) {
         expect_count(options);
@@ -80,13 +82,13 @@ TEST(Transformer, BiasFlags) {
     const Transformer some(options);
     EXPECT_FALSE(some.blocks[0]->attn.W_q.bias.defined());
     EXPECT_FALSE(some.blocks[0]->attn.W_o.bias.defined());
-    EXPECT_TRUE(some.blocks[0]->ffn->linear1.bias.defined());
+    EXPECT_TRUE(dynamic_cast<Mlp&>(*some.blocks[0]->ffn).linear1.bias.defined());
     options.block.attention_bias = true;
     options.block.bias = false;
     const Transformer none(options);
     EXPECT_FALSE(none.blocks[0]->attn.W_q.bias.defined());
-    EXPECT_FALSE(none.blocks[0]->ffn->linear2.bias.defined());
-    EXPECT_TRUE(none.blocks[0]->norm1->bias.defined());
+    EXPECT_FALSE(dynamic_cast<Mlp&>(*none.blocks[0]->ffn).linear2.bias.defined());
+    EXPECT_TRUE(dynamic_cast<LayerNorm&>(*none.blocks[0]->norm1).bias.defined());
     EXPECT_FALSE(none.head->bias.defined());
 }
 
@@ -177,7 +179,7 @@ TEST(Transformer, UniformAttentionLeavesQueriesAndKeysAlone) {
     options.block.attention = AttentionKind::uniform;
     Transformer model(options);
     backward(cross_entropy(model.forward(random_tokens({3, 5}, 7, 1)), random_tokens({3, 5}, 7, 2)));
-    for (const auto& [name, tensor] : model.named_parameters()) {
+    for (const auto& [name, tensor, role] : model.named_parameters()) {
         ASSERT_TRUE(tensor.grad().defined()) << name;
         const bool unused = name.find("W_q") != std::string::npos || name.find("W_k") != std::string::npos;
         EXPECT_EQ(largest(tensor.grad()) == 0, unused) << name;

@@ -35,7 +35,7 @@ INSTANTIATE_TEST_SUITE_P(All, AdamSteps, ::testing::ValuesIn(cases), [](const au
 
 TEST_P(AdamSteps, ArePyTorchs) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-        const NamedTensor p = cubic_parameter(dtype);
+        const nn::Parameter p = cubic_parameter(dtype);
         Adam adam({{{p}, 0.05, GetParam().weight_decay}}, GetParam().options);
         minimise_cubic(adam, p.tensor, 4);
         for (std::int64_t i = 0; i < 3; ++i)
@@ -45,7 +45,7 @@ TEST_P(AdamSteps, ArePyTorchs) {
 }
 
 TEST(Adam, StateHasPyTorchsNames) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     Adam adam({{{p}}});
     minimise_cubic(adam, p.tensor, 3);
     ASSERT_EQ(adam.state().size(), 3U);
@@ -55,7 +55,7 @@ TEST(Adam, StateHasPyTorchsNames) {
 }
 
 TEST(Adam, RefusesWhatCannotBe) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_THROW(Adam({{{p}}}, {.beta1 = 1}), Error);
     EXPECT_THROW(Adam({{{p}}}, {.beta2 = -0.1}), Error);
     EXPECT_THROW(Adam({{{p}}}, {.eps = -1e-8}), Error);

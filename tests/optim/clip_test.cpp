@@ -15,16 +15,16 @@
 namespace headscope::optim {
 namespace {
 
-std::vector<float> all_gradients(const std::vector<NamedTensor>& parameters) {
-    std::vector<NamedTensor> gradients;
-    for (const NamedTensor& parameter : parameters) gradients.push_back({parameter.name, parameter.tensor.grad()});
+std::vector<float> all_gradients(const std::vector<nn::Parameter>& parameters) {
+    std::vector<nn::Parameter> gradients;
+    for (const nn::Parameter& parameter : parameters) gradients.push_back({parameter.name, parameter.tensor.grad()});
     return all_values(gradients);
 }
 
-double norm_of(const std::vector<NamedTensor>& parameters) { return Sgd({{parameters}}).grad_norm(); }
+double norm_of(const std::vector<nn::Parameter>& parameters) { return Sgd({{parameters}}).grad_norm(); }
 
 TEST(Clip, NormIsThatOfAllGradients) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     Sgd sgd({{{parameters[0]}}, {{parameters[1], parameters[2]}}});
     EXPECT_EQ(sgd.grad_norm(), 0);
     for (int step = 0; step < 2; ++step) {  // nothing of a step is left in the next
@@ -47,7 +47,7 @@ TEST(Clip, NormsAreThoseOfEachTensor) {
 }
 
 TEST(Clip, NormHasTheSameBitsForAnyNumberOfThreads) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     set_random_gradients(parameters, 1);
     double expected = 0;
     for (const int threads : {1, 2, 3, 5}) {
@@ -65,7 +65,7 @@ TEST(Clip, ScaleBringsTheNormDownAndNeverUp) {
 }
 
 TEST(Clip, ScalesAllGradientsAlike) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     set_random_gradients(parameters, 2);
     const std::vector<float> before = all_gradients(parameters);
     const double scale = clip_scale(norm_of(parameters), 0.5);
@@ -77,13 +77,13 @@ TEST(Clip, ScalesAllGradientsAlike) {
 
 // The gradient of a sum is one tensor for both terms; clipping in place must not scale it twice.
 TEST(Clip, ScalesAGradientOnceThatTwoParametersShare) {
-    std::vector<NamedTensor> parameters{{"a", Tensor::from({2}, {1, 2})}, {"b", Tensor::from({2}, {3, 4})}};
-    for (NamedTensor& parameter : parameters) parameter.tensor.set_requires_grad();
+    std::vector<nn::Parameter> parameters{{"a", Tensor::from({2}, {1, 2})}, {"b", Tensor::from({2}, {3, 4})}};
+    for (nn::Parameter& parameter : parameters) parameter.tensor.set_requires_grad();
     backward(add(parameters[0].tensor, parameters[1].tensor), {.gradient = Tensor::from({2}, {3, -4})});
     const double norm = norm_of(parameters);
     EXPECT_DOUBLE_EQ(norm, std::sqrt(50));
     scale_gradients(parameters, 1 / norm);
-    for (const NamedTensor& parameter : parameters) {
+    for (const nn::Parameter& parameter : parameters) {
         EXPECT_NEAR(parameter.tensor.grad().at({0}), 3 / norm, 1e-6);
         EXPECT_NEAR(parameter.tensor.grad().at({1}), -4 / norm, 1e-6);
     }

@@ -87,7 +87,7 @@ std::unique_ptr<Fused> fused_model() {
     model->to(DType::f64);
     std::mt19937_64 engine(1);
     std::normal_distribution<double> normal(0, 0.2);
-    for (NamedTensor& parameter : model->named_parameters())
+    for (nn::Parameter& parameter : model->named_parameters())
         for (std::int64_t i = 0; i < parameter.tensor.numel(); ++i)
             parameter.tensor.data<double>()[i] += normal(engine);
     return model;
@@ -100,7 +100,7 @@ std::unique_ptr<PerHead> per_head_model(Fused& fused) {
     auto model = std::make_unique<PerHead>(std::move(attentions));
     model->to(DType::f64);
     const nn::StateDict source = fused.state_dict();
-    for (NamedTensor& parameter : model->named_parameters())
+    for (nn::Parameter& parameter : model->named_parameters())
         if (source.contains(parameter.name)) parameter.tensor.copy_(source.at(parameter.name));
     return model;
 }
@@ -167,7 +167,7 @@ Differences train_both(MakeOptimizer&& make) {
     return result;
 }
 
-std::vector<ParameterGroup> group(std::vector<NamedTensor> parameters, double lr) {
+std::vector<ParameterGroup> group(std::vector<nn::Parameter> parameters, double lr) {
     return {{.parameters = std::move(parameters), .lr = lr}};
 }
 
@@ -180,13 +180,13 @@ void expect_same_run(const Differences& differences) {
 
 // The learning rates keep training out of chaos (see below), where any rounding grows past every bound.
 TEST(FusedAndPerHead, TrainAlikeUnderSgd) {
-    expect_same_run(train_both([](std::vector<NamedTensor> parameters) {
+    expect_same_run(train_both([](std::vector<nn::Parameter> parameters) {
         return std::make_unique<Sgd>(group(std::move(parameters), 0.02), SgdOptions{.momentum = 0.9});
     }));
 }
 
 TEST(FusedAndPerHead, TrainAlikeUnderAdam) {
-    expect_same_run(train_both([](std::vector<NamedTensor> parameters) {
+    expect_same_run(train_both([](std::vector<nn::Parameter> parameters) {
         return std::make_unique<Adam>(group(std::move(parameters), 0.003));
     }));
 }
@@ -194,7 +194,7 @@ TEST(FusedAndPerHead, TrainAlikeUnderAdam) {
 /// The fused model with one element of a weight moved to the next number that f64 has, about 1e-16 of it away.
 std::unique_ptr<Fused> nudged_model(const std::string& name) {
     auto model = fused_model();
-    for (NamedTensor& parameter : model->named_parameters()) {
+    for (nn::Parameter& parameter : model->named_parameters()) {
         if (parameter.name != name) continue;
         double& element = parameter.tensor.data<double>()[5];
         element = std::nextafter(element, 1.0);
@@ -241,8 +241,9 @@ TEST(FusedAndPerHead, PartAtALargeLearningRateAsTheFusedFormDoesFromItself) {
 }
 
 TEST(FusedAndPerHead, PartUnderMuon) {
-    const Differences differences = train_both(
-        [](std::vector<NamedTensor> parameters) { return std::make_unique<Muon>(group(std::move(parameters), 0.01)); });
+    const Differences differences = train_both([](std::vector<nn::Parameter> parameters) {
+        return std::make_unique<Muon>(group(std::move(parameters), 0.01));
+    });
     EXPECT_GT(differences.loss, 1e-4);
     EXPECT_GT(differences.parameter, 1e-2);
 }

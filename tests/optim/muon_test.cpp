@@ -65,7 +65,7 @@ TEST_P(MuonSteps, AreNumpys) {
 
 TEST(Muon, UpdatesWhatIsNoBlockMatrixAsAdamW) {
     const AdamOptions options{.beta1 = 0.8, .beta2 = 0.95, .eps = 1e-4, .decoupled = true};
-    std::vector<NamedTensor> ours = random_parameters(), theirs = random_parameters();
+    std::vector<nn::Parameter> ours = random_parameters(), theirs = random_parameters();
     Muon muon({{ours, 1, 0.1}}, {.momentum = 0.9, .elsewhere = options});
     Adam adam({{{theirs[0], theirs[2]}, 0.02, 0.1}}, options);
     muon.set_lr(0.02);
@@ -118,7 +118,7 @@ TEST(Muon, CopiesStayCopies) {
 }
 
 TEST(Muon, RefusesWhatCannotBe) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_THROW(Muon({{{p}}}, {.momentum = 1}), Error);
     EXPECT_THROW(Muon({{{p}}}, {.momentum = -0.1}), Error);
     EXPECT_THROW(Muon({{{p}}}, {.elsewhere = {.beta1 = 1}}), Error);

@@ -46,7 +46,7 @@ TEST_P(AnyOptimizer, SameBitsForAnyNumberOfThreads) {
     std::vector<float> expected;
     for (const int threads : {1, 2, 3, 5}) {
         const test::Threads limit(threads);
-        std::vector<NamedTensor> parameters = random_parameters();
+        std::vector<nn::Parameter> parameters = random_parameters();
         const auto optimizer = GetParam().make({{parameters, 0.02, 0.1}});
         for (int step = 0; step < 4; ++step) {
             set_random_gradients(parameters, step);
@@ -59,9 +59,9 @@ TEST_P(AnyOptimizer, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST_P(AnyOptimizer, GoesOnFromSavedStateBitForBit) {
-    std::vector<NamedTensor> whole = random_parameters();
+    std::vector<nn::Parameter> whole = random_parameters();
     const auto uninterrupted = GetParam().make({{whole, 0.02, 0.1}});
-    std::vector<NamedTensor> first = random_parameters();
+    std::vector<nn::Parameter> first = random_parameters();
     const auto stopped = GetParam().make({{first, 0.02, 0.1}});
     for (int step = 0; step < 7; ++step) {
         set_random_gradients(whole, step);
@@ -73,7 +73,7 @@ TEST_P(AnyOptimizer, GoesOnFromSavedStateBitForBit) {
 
     OptimizerState saved;
     for (const auto& [name, tensor] : stopped->state()) saved[name] = tensor.clone();
-    std::vector<NamedTensor> second = random_parameters();
+    std::vector<nn::Parameter> second = random_parameters();
     for (std::size_t i = 0; i < second.size(); ++i) second[i].tensor.copy_(first[i].tensor);
     const auto resumed = GetParam().make({{second, 0.02, 0.1}});
     resumed->load_state(saved);
@@ -85,7 +85,7 @@ TEST_P(AnyOptimizer, GoesOnFromSavedStateBitForBit) {
 }
 
 TEST_P(AnyOptimizer, LeavesAloneWhatHasNoGradient) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     const std::vector<float> before = all_values(parameters);
     const auto optimizer = GetParam().make({{parameters, 0.02, 0.1}});
     set_random_gradients(parameters, 0);
@@ -98,8 +98,8 @@ TEST_P(AnyOptimizer, LeavesAloneWhatHasNoGradient) {
 }
 
 TEST_P(AnyOptimizer, GroupsHaveTheirOwnSettings) {
-    std::vector<NamedTensor> together = random_parameters();
-    std::vector<NamedTensor> apart = random_parameters();
+    std::vector<nn::Parameter> together = random_parameters();
+    std::vector<nn::Parameter> apart = random_parameters();
     const auto one = GetParam().make({{{together[0]}, 0.02, 0.1}, {{together[1], together[2]}, 0.5, 0}});
     const auto first = GetParam().make({{{apart[0]}, 0.02, 0.1}});
     const auto second = GetParam().make({{{apart[1], apart[2]}, 0.5, 0}});
@@ -115,8 +115,8 @@ TEST_P(AnyOptimizer, GroupsHaveTheirOwnSettings) {
 
 // Clipping within the update is clipping first and updating then, to the last bit.
 TEST_P(AnyOptimizer, TakesTheScaleOfGradientsInTheSamePass) {
-    std::vector<NamedTensor> fused = random_parameters();
-    std::vector<NamedTensor> unfused = random_parameters();
+    std::vector<nn::Parameter> fused = random_parameters();
+    std::vector<nn::Parameter> unfused = random_parameters();
     const auto one = GetParam().make({{fused, 0.02, 0.1}});
     const auto other = GetParam().make({{unfused, 0.02, 0.1}});
     for (int step = 0; step < 4; ++step) {
@@ -145,7 +145,7 @@ TEST(Optimizer, DropsGradientsSoThatTheFirstToArriveIsTakenOver) {
 }
 
 TEST(Optimizer, SetsTheRateOfEveryGroupAndZeroesGradients) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     Sgd sgd({{{parameters[0]}, 0.1, 0}, {{parameters[1], parameters[2]}, 0.2, 0}});
     sgd.set_lr(0);
     set_random_gradients(parameters, 0);
@@ -153,13 +153,13 @@ TEST(Optimizer, SetsTheRateOfEveryGroupAndZeroesGradients) {
     sgd.step();
     EXPECT_EQ(all_values(parameters), before);
     sgd.zero_grad(false);
-    for (const NamedTensor& parameter : parameters) {
+    for (const nn::Parameter& parameter : parameters) {
         for (const float g : parameter.tensor.grad().values<float>()) EXPECT_EQ(g, 0);
     }
 }
 
 TEST(Optimizer, LoadStateIsStrictAndAllOrNothing) {
-    std::vector<NamedTensor> parameters = random_parameters();
+    std::vector<nn::Parameter> parameters = random_parameters();
     Adam adam({{{parameters[0], parameters[2]}}});
     set_random_gradients(parameters, 0);
     adam.step();
@@ -186,7 +186,7 @@ TEST(Optimizer, LoadStateIsStrictAndAllOrNothing) {
 }
 
 TEST(Optimizer, RefusesWhatCannotBeOptimized) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_THROW(Sgd(std::vector<ParameterGroup>{}), Error);
     EXPECT_THROW(Sgd(std::vector<ParameterGroup>(1)), Error);
     EXPECT_THROW(Sgd({{{p}}, {{p}}}), Error);

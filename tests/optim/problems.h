@@ -11,8 +11,8 @@
 
 namespace headscope::optim {
 
-inline NamedTensor cubic_parameter(DType dtype = DType::f64) {
-    return {"p", Tensor::from({3}, {0.5, -1.25, 2.0}, dtype)};
+inline nn::Parameter cubic_parameter(DType dtype = DType::f64) {
+    return {"p", Tensor::from({3}, {0.5, -1.25, 2.0}, dtype), nn::ParameterRole::bias};
 }
 
 /// Takes `steps` steps on a parameter made by cubic_parameter().
@@ -31,13 +31,13 @@ inline void minimise_cubic(Optimizer& optimizer, Tensor p, int steps) {
     }
 }
 
-/// A few f32 parameters of odd sizes with random values; one is longer than a piece of work and named as a matrix of a
-/// block.
-inline std::vector<NamedTensor> random_parameters() {
-    std::vector<NamedTensor> parameters{{"a.weight", Tensor::empty({13, 5})},
-                                        {"blocks.0.weight", Tensor::empty({211, 173})},
-                                        {"b.bias", Tensor::empty({7})}};
-    for (NamedTensor& parameter : parameters) {
+/// A few f32 parameters of odd sizes with random values; one is longer than a chunk of work and has the role of a
+/// matrix.
+inline std::vector<nn::Parameter> random_parameters() {
+    std::vector<nn::Parameter> parameters{{"a.weight", Tensor::empty({13, 5}), nn::ParameterRole::embedding},
+                                          {"blocks.0.weight", Tensor::empty({211, 173})},
+                                          {"b.bias", Tensor::empty({7}), nn::ParameterRole::bias}};
+    for (nn::Parameter& parameter : parameters) {
         const RandomStream random(21, parameter.name);
         float* values = parameter.tensor.data<float>();
         for (std::int64_t i = 0; i < parameter.tensor.numel(); ++i)
@@ -48,8 +48,8 @@ inline std::vector<NamedTensor> random_parameters() {
 }
 
 /// Random gradients that depend on `step` alone.
-inline void set_random_gradients(std::vector<NamedTensor>& parameters, int step) {
-    for (NamedTensor& parameter : parameters) {
+inline void set_random_gradients(std::vector<nn::Parameter>& parameters, int step) {
+    for (nn::Parameter& parameter : parameters) {
         const RandomStream random(22, parameter.name, static_cast<std::uint64_t>(step));
         Tensor gradient = Tensor::empty(parameter.tensor.shape());
         for (std::int64_t i = 0; i < gradient.numel(); ++i)
@@ -59,9 +59,9 @@ inline void set_random_gradients(std::vector<NamedTensor>& parameters, int step)
 }
 
 /// All values of all tensors, one after the other.
-inline std::vector<float> all_values(const std::vector<NamedTensor>& parameters) {
+inline std::vector<float> all_values(const std::vector<nn::Parameter>& parameters) {
     std::vector<float> values;
-    for (const NamedTensor& parameter : parameters) {
+    for (const nn::Parameter& parameter : parameters) {
         const auto own = parameter.tensor.values<float>();
         values.insert(values.end(), own.begin(), own.end());
     }

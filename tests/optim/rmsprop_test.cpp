@@ -32,7 +32,7 @@ INSTANTIATE_TEST_SUITE_P(All, RmsPropSteps, ::testing::ValuesIn(cases), [](const
 
 TEST_P(RmsPropSteps, ArePyTorchs) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-        const NamedTensor p = cubic_parameter(dtype);
+        const nn::Parameter p = cubic_parameter(dtype);
         RmsProp rmsprop({{{p}, 0.05, GetParam().weight_decay}}, GetParam().options);
         minimise_cubic(rmsprop, p.tensor, 4);
         for (std::int64_t i = 0; i < 3; ++i)
@@ -42,7 +42,7 @@ TEST_P(RmsPropSteps, ArePyTorchs) {
 }
 
 TEST(RmsProp, StateHasPyTorchsNames) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     RmsProp rmsprop({{{p}}});
     minimise_cubic(rmsprop, p.tensor, 3);
     ASSERT_EQ(rmsprop.state().size(), 2U);
@@ -51,7 +51,7 @@ TEST(RmsProp, StateHasPyTorchsNames) {
 }
 
 TEST(RmsProp, RefusesWhatCannotBe) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_THROW(RmsProp({{{p}}}, {.alpha = 1}), Error);
     EXPECT_THROW(RmsProp({{{p}}}, {.alpha = -0.1}), Error);
     EXPECT_THROW(RmsProp({{{p}}}, {.eps = -1e-8}), Error);

@@ -37,7 +37,7 @@ INSTANTIATE_TEST_SUITE_P(All, SgdSteps, ::testing::ValuesIn(cases), [](const aut
 
 TEST_P(SgdSteps, ArePyTorchs) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-        const NamedTensor p = cubic_parameter(dtype);
+        const nn::Parameter p = cubic_parameter(dtype);
         Sgd sgd({{{p}, 0.01, GetParam().weight_decay}}, GetParam().options);
         minimise_cubic(sgd, p.tensor, 4);
         for (std::int64_t i = 0; i < 3; ++i)
@@ -47,7 +47,7 @@ TEST_P(SgdSteps, ArePyTorchs) {
 }
 
 TEST(Sgd, KeepsStateOnlyWithMomentum) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_TRUE(Sgd({{{p}}}).state().empty());
     Sgd sgd({{{p}}}, {.momentum = 0.9});
     minimise_cubic(sgd, p.tensor, 2);
@@ -57,7 +57,7 @@ TEST(Sgd, KeepsStateOnlyWithMomentum) {
 }
 
 TEST(Sgd, RefusesWhatCannotBe) {
-    const NamedTensor p = cubic_parameter();
+    const nn::Parameter p = cubic_parameter();
     EXPECT_THROW(Sgd({{{p}}}, {.momentum = 1}), Error);
     EXPECT_THROW(Sgd({{{p}}}, {.momentum = -0.1}), Error);
     EXPECT_THROW(Sgd({{{p}}}, {.nesterov = true}), Error);

@@ -42,6 +42,10 @@ def rotated(x):
     return torch.cat([turned.real, turned.imag], -1)
 
 
+def rms_normalised(x):
+    return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
 def alibi(heads, length):
     """[H, T, T]"""
     slopes = torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], dtype=torch.float64)
@@ -60,16 +64,25 @@ class ReferenceModel:
     def linear(self, x, name):
         return F.linear(x, self.p[name + ".weight"], self.p.get(name + ".bias"))
 
-    def layer_norm(self, x, name):
+    def normed(self, x, name):
+        if self.config["norm_type"] == "rms":
+            return rms_normalised(x) * self.p[name + ".weight"]
         return F.layer_norm(x, x.shape[-1:], self.p[name + ".weight"], self.p[name + ".bias"], 1e-5)
 
     def attention(self, x, name):
-        heads = self.config["num_heads"]
+        heads, groups = self.config["num_heads"], self.config["kv_heads"]
         B, T, _ = x.shape
-        q, k, v = (self.linear(x, f"{name}.W_{p}").view(B, T, heads, -1).transpose(1, 2) for p in "qkv")
+        q, k, v = (self.linear(x, f"{name}.W_{p}").view(B, T, heads if p == "q" else groups, -1).transpose(1, 2)
+                   for p in "qkv")
+        if self.config["qk_norm"]:
+            q, k = rms_normalised(q), rms_normalised(k)
         if self.config["position"] == "rotary":
             q, k = rotated(q), rotated(k)
+        group_of_head = [h * groups // heads for h in range(heads)]
+        k, v = k[:, group_of_head], v[:, group_of_head]
         hidden = torch.ones(T, T).triu(1).bool() if self.config["causal"] else torch.zeros(T, T).bool()
+        if self.config["window"] > 0:
+            hidden = hidden | torch.ones(T, T).tril(-self.config["window"]).bool()
         weights = self.weights(q, k, hidden)
         out = weights @ v
         self.records.append({"q": q, "k": k, "v": v, "weights": weights, "head_out": out})
@@ -77,10 +90,13 @@ class ReferenceModel:
 
     def weights(self, q, k, hidden):
         """[B, H, T, T]; `hidden` is true where a query must not look."""
-        if self.config["attention"] == "softmax":
+        if self.config["attention"] in ("softmax", "sigmoid"):
             scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
             if self.config["position"] == "alibi":
                 scores = scores + alibi(q.shape[1], q.shape[2])
+            if self.config["attention"] == "sigmoid":
+                visible = (~hidden).sum(-1, keepdim=True)
+                return torch.sigmoid(scores - visible.log()).masked_fill(hidden, 0)
             return scores.masked_fill(hidden, -math.inf).softmax(-1)
         if self.config["attention"] == "linear":
             similarity = (F.elu(q) + 1) @ (F.elu(k) + 1).transpose(-1, -2)
@@ -90,6 +106,8 @@ class ReferenceModel:
         return similarity / similarity.sum(-1, keepdim=True)
 
     def feed_forward(self, x, name):
+        if self.config["ffn"] == "swiglu":
+            return self.linear(F.silu(self.linear(x, name + ".gate")) * self.linear(x, name + ".up"), name + ".down")
         hidden = ACTIVATIONS[self.config["activation"]](self.linear(x, name + ".linear1"))
         return self.linear(hidden, name + ".linear2")
 
@@ -99,9 +117,9 @@ class ReferenceModel:
             branches.append(("norm2", self.feed_forward, "ffn"))
         for norm, branch, child in branches:
             if self.config["norm"] == "pre":
-                x = x + branch(self.layer_norm(x, f"{name}.{norm}"), f"{name}.{child}")
+                x = x + branch(self.normed(x, f"{name}.{norm}"), f"{name}.{child}")
             elif self.config["norm"] == "post":
-                x = self.layer_norm(x + branch(x, f"{name}.{child}"), f"{name}.{norm}")
+                x = self.normed(x + branch(x, f"{name}.{child}"), f"{name}.{norm}")
             else:
                 x = x + branch(x, f"{name}.{child}")
         return x
@@ -117,7 +135,7 @@ class ReferenceModel:
         for layer in range(self.config["num_layers"]):
             x = self.block(x, f"blocks.{layer}")
         if self.config["norm"] == "pre":
-            x = self.layer_norm(x, "norm")
+            x = self.normed(x, "norm")
         head = "embedding.weight" if self.config["tie_embeddings"] else "head.weight"
         return x @ self.p[head].T
 

@@ -34,6 +34,16 @@ CASES = {
     "muon": ["optimizer.type=muon", "optimizer.lr=5e-3", "optimizer.weight_decay=0.1"],
     "muon_linear": ["optimizer.type=muon", "optimizer.lr=0.01", "optimizer.momentum=0.9", "optimizer.beta1=0.8",
                     "optimizer.beta2=0.95", "optimizer.eps=1e-6", *LINEAR],
+    "rms": ["optimizer.type=adamw", "optimizer.lr=2e-3", "model.norm_type=rms"],
+    "swiglu": ["optimizer.type=adam", "optimizer.lr=2e-3", "model.ffn=swiglu"],
+    "qk_norm": ["optimizer.type=adam", "optimizer.lr=2e-3", "model.qk_norm=true", *COSINE],
+    "kv_heads": ["optimizer.type=adam", "optimizer.lr=2e-3", "model.kv_heads=2"],
+    "window": ["optimizer.type=sgd", "optimizer.lr=0.1", "model.window=4"],
+    "sigmoid": ["optimizer.type=adam", "optimizer.lr=2e-3", "model.attention=sigmoid"],
+    "no_layers": ["optimizer.type=adam", "optimizer.lr=1e-2", "model.num_layers=0"],
+    "modern_muon": ["optimizer.type=muon", "optimizer.lr=5e-3", "model.norm_type=rms", "model.ffn=swiglu",
+                    "model.qk_norm=true", "model.kv_heads=1", "model.window=5", "model.position=rotary",
+                    "model.bias=false"],
 }
 
 

@@ -34,7 +34,7 @@ void fill_block(ProbeBench& bench, std::int64_t layer, std::int64_t head, nn::Pr
 /// What a model has and a measurement may not change.
 std::vector<std::byte> everything(ProbeBench& bench) {
     std::vector<std::byte> bytes;
-    for (const NamedTensor& parameter : bench.model.named_parameters())
+    for (const nn::Parameter& parameter : bench.model.named_parameters())
         for (const Tensor& tensor : {parameter.tensor, parameter.tensor.grad()})
             bytes.insert(bytes.end(), tensor.bytes(),
                          tensor.bytes() + static_cast<std::size_t>(tensor.numel()) * size_of(tensor.dtype()));
@@ -111,13 +111,11 @@ TEST(AblateHeads, TheSameSequenceAgainIsNoChange) {
 double loss_with_heads(ProbeBench& bench, std::size_t layer, const Tensor& edited) {
     nn::MultiHeadAttention& attention = bench.model.blocks[layer]->attn;
     std::int64_t begin = 0;
-    attention.edit({.heads = [&](const Tensor& heads) {
+    const nn::Guest guest = attention.heads.edit([&](const Tensor& heads) {
         begin += heads.size(0);
         return slice(edited, 0, begin - heads.size(0), begin);
-    }});
-    const double loss = evaluate(bench).loss;
-    attention.edit({});
-    return loss;
+    });
+    return evaluate(bench).loss;
 }
 
 TEST(AblateHeads, MeanAndResampleByHand) {
@@ -126,12 +124,10 @@ TEST(AblateHeads, MeanAndResampleByHand) {
     for (std::size_t layer = 0; layer < 2; ++layer) {
         std::vector<Tensor> parts;
         for (const Batch& batch : bench.eval_batches) {
-            nn::AttentionRecord record;
-            bench.model.blocks[layer]->attn.watch(&record);
+            const nn::Guest look =
+                bench.model.blocks[layer]->attn.heads.look([&](const Tensor& heads) { parts.push_back(heads); });
             bench.model.eval();
             bench.model.forward(batch.inputs);
-            bench.model.blocks[layer]->attn.watch(nullptr);
-            parts.push_back(record.head_out);
         }
         const Tensor heads = concat(parts, 0);  // [5, 6, 12]
         for (std::int64_t head = 0; head < H; ++head) {
@@ -182,7 +178,9 @@ TEST(AblateHeads, ADirectionIsAsLongAsWhatTheHeadAdds) {
         for (const double value : u) square += value * value;
         EXPECT_NEAR(square, 1, 1e-12);
         nn::MultiHeadAttention& attention = bench.model.blocks[1]->attn;
-        attention.edit({.output = [&](const Tensor& heads, const Tensor& output) {
+        Tensor heads;
+        const nn::Guest look = attention.heads.look([&](const Tensor& seen) { heads = seen; });
+        nn::Guest guest = attention.output.edit([&](const Tensor& output) {
             Tensor edited = output.clone();
             for (std::int64_t row = 0; row < output.numel() / 10; ++row) {
                 double norm = 0;
@@ -196,9 +194,9 @@ TEST(AblateHeads, ADirectionIsAsLongAsWhatTheHeadAdds) {
                     edited.data<double>()[row * 10 + i] -= std::sqrt(norm) * u[static_cast<std::size_t>(i)];
             }
             return edited;
-        }});
+        });
         EXPECT_NEAR(result.direction(1, head, 1).loss, evaluate(bench).loss, 1e-12);
-        attention.edit({});
+        guest.leave();
         EXPECT_NEAR(result.direction_delta(1, head, 1), result.direction(1, head, 1).loss - result.baseline.loss, 0);
         EXPECT_NE(result.direction(1, head, 0).loss, result.direction(1, head, 1).loss);
     }

@@ -213,7 +213,7 @@ TEST(Prepare, MemoryEstimateAddsUp) {
     const Experiment experiment =
         build_experiment(parse_config(minimal, "run.toml", {"train.batch_size=3", "optimizer.type=sgd"}));
     const MemoryEstimate estimate = estimate_memory(experiment);
-    const double parameters = 4.0 * static_cast<double>(nn::count_parameters(experiment.model));
+    const double parameters = 4.0 * nn::ModelOutline(experiment.model, 1, 1).parameters;
     EXPECT_EQ(estimate.parts[0].bytes, parameters);
     EXPECT_EQ(estimate.parts[2].bytes, 0);
     const Experiment probed =

@@ -7,10 +7,9 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/indexing.h"
 #include "experiments/cli/kinds.h"
-#include "experiments/config/dimension_walk.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run.h"
 #include "experiments/training/training_state.h"
 #include "tests/experiments/tasks/toy_task.h"
 #include "tests/experiments/temporary_folder.h"
@@ -51,7 +50,8 @@ const RegisterType<AttentionSettings> registered_window("window", "for tests",
 /// Multiplies the embedding at every place by a trained number.
 class Scales : public nn::PositionScheme {
 public:
-    Scales(std::int64_t max_len, double start) : scale_(register_parameter("scale", {max_len, 1})) {
+    Scales(std::int64_t max_len, double start)
+        : scale_(register_parameter("scale", {max_len, 1}, nn::ParameterRole::scale)) {
         scale_.fill_(start);
     }
     Tensor add_to(const Tensor& embedded) override { return embedded * slice(scale_, 0, 0, embedded.size(1)); }
@@ -191,11 +191,10 @@ TEST(OwnModelParts, AreTrained) {
         "[model.position]\ntype = \"scale\"\nstart = 0.75\n"
         "[train]\nsteps = 3\nbatch_size = 4\n[eval]\nbatches = 2\n[log.probes]\nattention_entropy = 1\n";
     Experiment experiment = build_experiment(parse_config(text, "run.toml"));
-    create_run_folder(folder);
-    EXPECT_TRUE(train(experiment, folder, false, {}));
+    start_run(experiment, {.out = folder});
     // What was written down goes on.
-    experiment = build_experiment(parse_config(experiment.config.resolved(), "config.toml", {"train.steps=5"}));
-    EXPECT_TRUE(train(experiment, folder, true, {}));
+    EXPECT_EQ(resume_run(folder, {"train.steps=5"}).steps_done, 5);
+    experiment = build_experiment(load_config(folder + "/config.toml"));
     const Checkpoint checkpoint = load_checkpoint(folder + "/checkpoints/" + checkpoint_name(5));
 
     const Tensor scale = checkpoint.model.at("position.scale");
@@ -205,25 +204,23 @@ TEST(OwnModelParts, AreTrained) {
 
     const auto model = build_model(experiment);
     model->load_state_dict(checkpoint.model);
-    nn::AttentionRecord record;
-    model->blocks[1]->attn.watch(&record);
+    Tensor weights;
+    const nn::Guest look = model->blocks[1]->attn.weights.look([&](const Tensor& seen) { weights = seen; });
     model->forward(experiment.task->eval_batch(0, 4).inputs);
     for (std::int64_t i = 0; i < 6; ++i)
         for (std::int64_t j = 0; j < 6; ++j)
-            EXPECT_EQ(record.weights.at({3, 2, i, j}) > 0, j <= i && j > i - 2) << i << " " << j;
+            EXPECT_EQ(weights.at({3, 2, i, j}) > 0, j <= i && j > i - 2) << i << " " << j;
 }
 
 TEST(OwnModelParts, AreCountedAndWalkedThrough) {
     const Experiment experiment =
         build_experiment(parse_config(minimal, "run.toml", {"model.attention=window", "model.position=scale"}));
-    double sum = 0;
-    for (const ParameterGroupCount& part : count_by_part(experiment.model)) sum += part.count;
-    EXPECT_EQ(sum, static_cast<double>(nn::count_parameters(experiment.model)));
-    nn::Transformer model(experiment.model);
-    const WalkShapes shapes = measure_shapes(model, Tensor::zeros({2, 12}, DType::i64));
-    EXPECT_EQ(shapes.weights, (Sizes{2, 4, 12, 12}));
-    const std::vector<WalkStep> walk = dimension_walk(experiment.model, shapes, 2);
-    EXPECT_EQ(walk[2].name, "+ position");
+    std::int64_t built = 0;
+    for (const nn::Parameter& parameter : nn::Transformer(experiment.model).named_parameters())
+        built += parameter.tensor.numel();
+    const nn::ModelOutline outline(experiment.model, 2, 12);
+    EXPECT_EQ(outline.parameters, static_cast<double>(built));
+    EXPECT_EQ(outline.steps[2].name, "+ position");
 }
 
 }  // namespace

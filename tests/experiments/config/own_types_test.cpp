@@ -14,7 +14,7 @@ public:
 private:
     void update(double) override {
         for (const optim::ParameterGroup& group : groups_)
-            for (const NamedTensor& parameter : group.parameters) {
+            for (const nn::Parameter& parameter : group.parameters) {
                 Tensor values = parameter.tensor;
                 for (std::int64_t i = 0; i < values.numel(); ++i)
                     values.data<float>()[i] -= static_cast<float>(group.lr * bias_);

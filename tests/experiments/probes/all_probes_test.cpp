@@ -63,7 +63,7 @@ std::vector<std::byte> bytes_of(const Tensor& tensor) {
 /// All that a probe must leave alone, to the bit.
 std::vector<std::vector<std::byte>> state_of(const ProbeBench& bench) {
     std::vector<std::vector<std::byte>> state;
-    for (const NamedTensor& parameter : bench.model.named_parameters()) {
+    for (const nn::Parameter& parameter : bench.model.named_parameters()) {
         state.push_back(bytes_of(parameter.tensor));
         state.push_back(bytes_of(parameter.tensor.grad()));
     }

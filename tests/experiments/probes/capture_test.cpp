@@ -100,7 +100,7 @@ TEST(Capture, LeavesGradientsAndModeAlone) {
     const auto parameters = bench.model.named_parameters();
     std::vector<Tensor> before;
     std::vector<const double*> places;
-    for (const NamedTensor& parameter : parameters) {
+    for (const nn::Parameter& parameter : parameters) {
         before.push_back(parameter.tensor.grad().clone());
         places.push_back(parameter.tensor.grad().data<double>());
     }
@@ -169,22 +169,19 @@ TEST(Capture, HeadResultGradientPredictsTheLoss) {
 
 TEST(Capture, HeadResultsAndBiasMakeTheOutput) {
     ProbeBench bench(small_model());
-    nn::AttentionRecord record;
-    bench.model.blocks[1]->attn.watch(&record);
+    Tensor input, middle;
+    const nn::Guest look_input = bench.model.point("blocks.1.input").look([&](const Tensor& x) { input = x; });
+    const nn::Guest look_middle = bench.model.point("blocks.1.middle").look([&](const Tensor& x) { middle = x; });
     bench.model.forward(bench.batch.inputs);
     const Capture capture(bench.model, bench.batch, SequenceSource::evaluation, false);
-    nn::AttentionRecord before;  // what goes into the layer: the residual stream after the first one
-    bench.model.blocks[0]->attn.watch(&before);
-    bench.model.forward(bench.batch.inputs);
-    bench.model.blocks[0]->attn.watch(nullptr);
     const Tensor& result = capture.layer(1).head_result();
     const Tensor& bias = bench.model.blocks[1]->attn.W_o.bias;
     for (std::int64_t b = 0; b < 4; ++b)
         for (std::int64_t t = 0; t < 6; ++t)
             for (std::int64_t d = 0; d < 10; ++d) {
-                double sum = before.output.at({b, t, d}) + bias.at({d});
+                double sum = input.at({b, t, d}) + bias.at({d});
                 for (std::int64_t h = 0; h < 3; ++h) sum += result.at({b, h, t, d});
-                EXPECT_NEAR(sum, record.output.at({b, t, d}), 1e-13);
+                EXPECT_NEAR(sum, middle.at({b, t, d}), 1e-13);
             }
 }
 
@@ -193,7 +190,7 @@ TEST(Capture, GatesActOnTheHeadsOutput) {
     nn::HeadGates gates(3);
     gates.to(DType::f64);
     for (std::int64_t h = 0; h < 3; ++h) gates.weight.data<double>()[h] = 0.5 + static_cast<double>(h);
-    bench.model.blocks[1]->attn.use_gates(&gates);
+    const nn::Guest guest = gates.attach(bench.model.blocks[1]->attn);
     const Capture capture(bench.model, bench.batch, SequenceSource::evaluation, true);
     EXPECT_FALSE(gates.weight.grad().defined());
     const LayerCapture& layer = capture.layer(1);

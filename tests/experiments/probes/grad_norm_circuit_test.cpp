@@ -153,7 +153,7 @@ TEST(GradNormCircuit, HandlesFactorsOfLessThanFullRank) {
 // A gradient of a full-rank head that no G gives: sqrt of the trace of M (W^T W)^-1 M^T, here for d_k = 2.
 TEST(GradNormCircuit, IsThePseudoInverseOfTheFactor) {
     const auto model = random_model(10, 2, DType::f64);
-    for (const NamedTensor& parameter : model->named_parameters()) {
+    for (const nn::Parameter& parameter : model->named_parameters()) {
         Tensor gradient = parameter.tensor.clone();
         fill_normal(gradient, "gradient." + parameter.name);
         Tensor(parameter.tensor).set_grad(gradient);

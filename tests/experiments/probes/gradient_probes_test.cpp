@@ -20,7 +20,7 @@ std::vector<double> measure(const std::string& name, nn::Transformer& model) {
 
 /// Random gradients, as large as the parameters.
 void fill_gradients(nn::Transformer& model, const std::string& stream = "") {
-    for (NamedTensor parameter : model.named_parameters()) {
+    for (nn::Parameter parameter : model.named_parameters()) {
         Tensor gradient = Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype());
         fill_normal(gradient, stream + "gradient." + parameter.name);
         parameter.tensor.set_grad(gradient);

@@ -18,7 +18,7 @@ public:
 
     HandBuilt() : model(options()) {
         model.to(DType::f64);
-        for (const NamedTensor& parameter : model.named_parameters()) Tensor(parameter.tensor).fill_(0);
+        for (const nn::Parameter& parameter : model.named_parameters()) Tensor(parameter.tensor).fill_(0);
         for (std::int64_t v = 0; v < V; ++v) {
             at(model.embedding.weight, v, token + v) = 1;
             at(model.head->weight, v, next + v) = sharp;

@@ -9,15 +9,6 @@
 namespace headscope::experiments {
 namespace {
 
-/// Weights [B, H, T, T] of both layers.
-std::vector<Tensor> weights_on(nn::Transformer& model, const Batch& batch) {
-    nn::AttentionRecord records[2];
-    for (std::size_t layer = 0; layer < 2; ++layer) model.blocks[layer]->attn.watch(&records[layer]);
-    model.forward(batch.inputs);
-    for (const auto& block : model.blocks) block->attn.watch(nullptr);
-    return {records[0].weights, records[1].weights};
-}
-
 /// Of positions 9 (an odd number: L = 4), and as many tokens as asked for.
 nn::TransformerOptions options_with(std::int64_t vocab_size, bool causal, std::int64_t seq_len = 9) {
     nn::TransformerOptions options = small_model();

@@ -31,15 +31,6 @@ void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
 /// Rows of d_k (or d_v) numbers: W+ of q, k or v, or W_o^T of o.
 using Rows = std::vector<std::vector<double>>;
 
-const nn::Linear& linear_of(const nn::MultiHeadAttention& attention, Projection projection) {
-    switch (projection) {
-        case Projection::q: return attention.W_q;
-        case Projection::k: return attention.W_k;
-        case Projection::v: return attention.W_v;
-        default: return attention.W_o;
-    }
-}
-
 /// `of` picks the values or the gradient of a parameter.
 template <class Of>
 Rows rows_of(const nn::MultiHeadAttention& attention, Projection projection, std::int64_t head, Of&& of) {
@@ -116,7 +107,7 @@ protected:
         for (const auto& block : bench_.model.blocks) {
             gates_.push_back(std::make_unique<nn::HeadGates>(heads));
             gates_.back()->to(DType::f64);
-            block->attn.use_gates(gates_.back().get());
+            guests_.push_back(gates_.back()->attach(block->attn));
         }
         // The parameters' gradients of the loss that Capture differentiates: each sequence's own mean.
         bench_.model.zero_grad();
@@ -144,7 +135,7 @@ protected:
     /// SGD with a rate of 2, without momentum or decay.
     static constexpr double rate = 2;
     void step() {
-        for (const NamedTensor& parameter : bench_.model.named_parameters()) {
+        for (const nn::Parameter& parameter : bench_.model.named_parameters()) {
             Tensor weight = parameter.tensor;
             for (std::int64_t i = 0; i < weight.numel(); ++i)
                 weight.data<double>()[i] -= rate * weight.grad().data<double>()[i];
@@ -173,6 +164,7 @@ protected:
     bool rotary() const { return GetParam().position == nn::PositionEncoding::rotary; }
 
     std::vector<std::unique_ptr<nn::HeadGates>> gates_;
+    std::vector<nn::Guest> guests_;
     ProbeBench bench_;
     std::optional<Capture> capture_;
 };

@@ -48,10 +48,11 @@ void expect_differences(const nn::TransformerOptions& options) {
     ASSERT_EQ(importances.size(), 6u);
     bench.model.eval();
     std::vector<std::unique_ptr<nn::HeadGates>> gates;
+    std::vector<nn::Guest> guests;
     for (const auto& block : bench.model.blocks) {
         gates.push_back(std::make_unique<nn::HeadGates>(3));
         gates.back()->to(DType::f64);
-        block->attn.use_gates(gates.back().get());
+        guests.push_back(gates.back()->attach(block->attn));
     }
     std::size_t index = 0;
     for (const auto& layer : gates)

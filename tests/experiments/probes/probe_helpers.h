@@ -25,7 +25,7 @@ inline void fill_normal(Tensor tensor, const std::string& stream, double size = 
 }
 
 inline void fill_parameters(nn::Transformer& model, const std::string& stream, double size = 1) {
-    for (const NamedTensor& parameter : model.named_parameters())
+    for (const nn::Parameter& parameter : model.named_parameters())
         fill_normal(parameter.tensor, stream + parameter.name, size);
 }
 
@@ -96,7 +96,7 @@ public:
           eval_batches{task.eval_batch(0, 2), task.eval_batch(1, 3)},
           batch(task.train_batch(step, 4)) {
         model.to(dtype);
-        for (const NamedTensor& parameter : model.named_parameters()) {
+        for (const nn::Parameter& parameter : model.named_parameters()) {
             Tensor old = Tensor::empty(parameter.tensor.shape(), dtype), change = old.clone();
             fill_normal(old, stream + parameter.name, size);
             fill_normal(change, stream + "change." + parameter.name, 0.01);
@@ -143,5 +143,16 @@ public:
     Batch batch;
     std::vector<Tensor> before;  ///< of each parameter, in the order of model.named_parameters()
 };
+
+/// Attention weights [B, H, T, T] of every layer.
+inline std::vector<Tensor> weights_on(nn::Transformer& model, const Batch& batch) {
+    std::vector<Tensor> weights(model.blocks.size());
+    std::vector<nn::Guest> guests;
+    for (std::size_t layer = 0; layer < weights.size(); ++layer)
+        guests.push_back(
+            model.blocks[layer]->attn.weights.look([&weights, layer](const Tensor& seen) { weights[layer] = seen; }));
+    model.forward(batch.inputs);
+    return weights;
+}
 
 }  // namespace headscope::experiments

@@ -10,7 +10,7 @@
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run.h"
 #include "tests/experiments/probes/probe_helpers.h"
 #include "tests/experiments/temporary_folder.h"
 
@@ -32,7 +32,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 std::vector<Tensor> weights_of(const nn::Transformer& model) {
     std::vector<Tensor> copies;
-    for (const NamedTensor& parameter : model.named_parameters()) copies.push_back(parameter.tensor.clone());
+    for (const nn::Parameter& parameter : model.named_parameters()) copies.push_back(parameter.tensor.clone());
     return copies;
 }
 
@@ -89,7 +89,7 @@ void look_at_gradients(const ProbeContext& context) {
         parts.push_back(
             gradients_of(context, micro.inputs, micro.targets, micro.weight, static_cast<std::int64_t>(parts.size())));
     std::size_t i = 0;
-    for (const NamedTensor& parameter : context.model.named_parameters()) {
+    for (const nn::Parameter& parameter : context.model.named_parameters()) {
         seen.gradients[context.step].push_back(parameter.tensor.grad().clone());
         const Tensor sum = parts.at(0)[i] + parts.at(1)[i];
         seen.gradients_add_up = seen.gradients_add_up && same_bits(parameter.tensor.grad(), sum);
@@ -99,7 +99,7 @@ void look_at_gradients(const ProbeContext& context) {
 }
 
 void look_at_update(const ProbeContext& context) {
-    for (const NamedTensor& parameter : context.model.named_parameters())
+    for (const nn::Parameter& parameter : context.model.named_parameters())
         seen.before[context.step].push_back(context.before(parameter.tensor).clone());
     seen.after[context.step] = weights_of(context.model);
     EXPECT_THROW(context.before(Tensor::zeros({2})), Error);
@@ -127,8 +127,7 @@ TEST(ProbeStages, ShowWhatTheyPromise) {
                      "[train]\nsteps = 5\nbatch_size = 6\naccumulate = 2\n[eval]\nbatches = 3\n"
                      "[log.probes]\nspy_weights = 1\nspy_gradients = 1\nspy_update = 2\nspy_captures = 2\n",
                      "run.toml"));
-    create_run_folder(folder);
-    EXPECT_TRUE(train(experiment, folder, false, {}));
+    start_run(experiment, {.out = folder});
 
     EXPECT_EQ(seen.weights.size(), 6u);  // of the last update too
     EXPECT_EQ(seen.gradients.size(), 5u);

@@ -136,7 +136,7 @@ TEST(Overlap, HandlesNearlyDependentColumns) {
 
 TEST(Overlap, OfNothingIsZero) {
     nn::Transformer model(small_model());
-    for (const NamedTensor& parameter : model.named_parameters()) Tensor(parameter.tensor).fill_(0);
+    for (const nn::Parameter& parameter : model.named_parameters()) Tensor(parameter.tensor).fill_(0);
     for (const double value : measure("overlap", model)) EXPECT_EQ(value, 0);
 }
 
@@ -186,10 +186,7 @@ TEST(AttentionEntropy, IsTheMeanOverSequencesAndPositions) {
     std::vector<double> expected(6, 0.0);
     double rows = 0;
     for (const Batch& batch : bench.eval_batches) {  // of different sizes
-        nn::AttentionRecord records[2];
-        for (std::size_t layer = 0; layer < 2; ++layer) bench.model.blocks[layer]->attn.watch(&records[layer]);
-        bench.model.forward(batch.inputs);
-        for (const auto& block : bench.model.blocks) block->attn.watch(nullptr);
+        const std::vector<Tensor> weights = weights_on(bench.model, batch);
         const std::int64_t B = batch.inputs.size(0), T = batch.inputs.size(1);
         rows += static_cast<double>(B * T);
         for (std::size_t layer = 0; layer < 2; ++layer)
@@ -197,7 +194,7 @@ TEST(AttentionEntropy, IsTheMeanOverSequencesAndPositions) {
                 for (std::int64_t h = 0; h < 3; ++h)
                     for (std::int64_t t = 0; t < T; ++t)
                         for (std::int64_t j = 0; j <= t; ++j) {
-                            const double p = records[layer].weights.at({b, h, t, j});
+                            const double p = weights[layer].at({b, h, t, j});
                             expected[layer * 3 + static_cast<std::size_t>(h)] -= p * std::log(p);
                         }
     }

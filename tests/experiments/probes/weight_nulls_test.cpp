@@ -29,13 +29,13 @@ TEST_P(Nulls, AreThoseOfRandomHeads) {
     const MetricSpec spec = probe->spec({options, 6, {}});
     nn::Transformer model(options);
     model.to(DType::f64);
-    std::vector<NamedTensor> attention_weights;
-    for (const NamedTensor& parameter : model.named_parameters())
+    std::vector<nn::Parameter> attention_weights;
+    for (const nn::Parameter& parameter : model.named_parameters())
         if (parameter.name.find(".attn.W_") != std::string::npos && parameter.tensor.rank() == 2)
             attention_weights.push_back(parameter);
     std::vector<double> draws;
     for (int i = 0; draws.size() < 1000; ++i) {
-        for (const NamedTensor& parameter : attention_weights)
+        for (const nn::Parameter& parameter : attention_weights)
             fill_normal(parameter.tensor, std::to_string(i) + parameter.name);
         const std::vector<double> values =
             probe->measure({.model = model, .step = 0, .seed = 5, .task = task, .eval_batches = batches});

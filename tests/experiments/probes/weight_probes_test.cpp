@@ -200,7 +200,7 @@ TEST(CircuitRanks, OfHeadsOneWideAreOne) {
 
 TEST(WeightProbes, SayNothingOfWeightsThatAreNotFinite) {
     ProbeBench bench(shape(2, 2, 10, 4));
-    for (const NamedTensor& parameter : bench.model.named_parameters())
+    for (const nn::Parameter& parameter : bench.model.named_parameters())
         Tensor(parameter.tensor).fill_(std::numeric_limits<double>::quiet_NaN());
     for (const char* name :
          {"stable_rank", "effective_rank", "circuit_cosine", "composition", "gram_overlap", "weight_cosine"})

@@ -9,7 +9,7 @@
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run.h"
 #include "experiments/training/training_state.h"
 #include "tests/experiments/probes/probe_helpers.h"
 #include "tests/experiments/temporary_folder.h"
@@ -34,8 +34,7 @@ class Maps : public testing::Test {
 protected:
     std::string train_run(const std::string& name, const Experiment& experiment) const {
         const std::string folder = folder_.path(name);
-        create_run_folder(folder);
-        train(experiment, folder, false, {});
+        start_run(experiment, {.out = folder});
         return folder;
     }
     static hdf5::File log_of(const std::string& folder) { return open_log(RunPaths(folder).log); }
@@ -83,15 +82,18 @@ TEST_F(Maps, AreWhatTheModelDoesInEvaluationMode) {
     const auto model = build_model(experiment);
     model->load_state_dict(load_checkpoint(RunPaths(folder).checkpoints + "/" + checkpoint_name(4)).model);
     model->eval();
-    std::vector<nn::AttentionRecord> records(layers);
-    for (std::size_t layer = 0; layer < layers; ++layer) model->blocks[layer]->attn.watch(&records[layer]);
+    std::vector<Tensor> weights(layers);
+    std::vector<nn::Guest> guests;
+    for (std::size_t layer = 0; layer < layers; ++layer)
+        guests.push_back(
+            model->blocks[layer]->attn.weights.look([&weights, layer](const Tensor& seen) { weights[layer] = seen; }));
     const NoGrad no_grad;
     model->forward(experiment.task->eval_batch(0, 6).inputs);
     std::size_t at = 2 * row;
     for (std::int64_t sample = 0; sample < 3; ++sample)
         for (std::size_t layer = 0; layer < layers; ++layer)
             for (std::int64_t i = 0; i < heads * T * T; ++i) {
-                const float expected = records[layer].weights.data<float>()[sample * heads * T * T + i];
+                const float expected = weights[layer].data<float>()[sample * heads * T * T + i];
                 ASSERT_FLOAT_EQ(rows[at++], expected) << sample << " " << layer << " " << i;
             }
     EXPECT_EQ(at, rows.size());
@@ -138,7 +140,7 @@ TEST_F(Maps, GoOnAfterAResume) {
     const std::string run = train_run("run", experiment_with("attention = 1\n", "steps = 4"));
     // Rows of steps 2 to 4 are dropped and made again; the samples stay, whatever the config now says.
     std::filesystem::remove(RunPaths(run).checkpoints + "/" + checkpoint_name(4));
-    train(experiment_with("attention = 1\nattention_samples = 2\n", "steps = 7"), run, true, {});
+    resume_run(run, {"log.attention=1", "log.attention_samples=2", "train.steps=7"});
     const hdf5::File expected = log_of(whole), log = log_of(run);
     EXPECT_EQ(log.read<std::int64_t>("/attention/step"), (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
     EXPECT_EQ(log.read<std::int64_t>("/attention/tokens"), expected.read<std::int64_t>("/attention/tokens"));
@@ -147,7 +149,7 @@ TEST_F(Maps, GoOnAfterAResume) {
 
 TEST_F(Maps, CanBeAskedForWhenARunIsResumed) {
     const std::string run = train_run("run", experiment_with("every = 1\n", "steps = 3"));
-    train(experiment_with("attention = 2\n", "steps = 6"), run, true, {});
+    resume_run(run, {"log.attention=2", "train.steps=6"});
     EXPECT_EQ(log_of(run).read<std::int64_t>("/attention/step"), (std::vector<std::int64_t>{4, 6}));
 }
 

@@ -7,7 +7,7 @@
 #include "autograd/parallel.h"
 #include "experiments/config/config.h"
 #include "experiments/storage/run_folder.h"
-#include "experiments/training/training_loop.h"
+#include "experiments/training/run.h"
 #include "tests/experiments/temporary_folder.h"
 
 namespace headscope::experiments {
@@ -18,8 +18,6 @@ TEST(SteadyMemory, OfARunWithDropoutEvaluationAndProbes) {
     GTEST_SKIP() << "no cache under AddressSanitizer";
 #endif
     // One thread: a probe that works on several layers at once has as many blocks as chance makes threads meet there.
-    const int threads = num_threads();
-    set_num_threads(1);
     const TemporaryFolder folder;
     const std::string text =
         "name = \"x\"\n[task]\ntype = \"lag_mixture\"\n[model]\nd_model = 36\nnum_heads = 3\nnum_layers = 2\nd_ff = "
@@ -28,11 +26,9 @@ TEST(SteadyMemory, OfARunWithDropoutEvaluationAndProbes) {
         "[log]\nevery = 1\n[log.probes]\ngrad_norm = 1\noverlap = 3\nattention_entropy = 5\n";
     const Experiment experiment = build_experiment(parse_config(text, "run.toml"));
     std::map<std::int64_t, std::uint64_t> requests;
-    TrainingHooks hooks;
+    RunHooks hooks;
     hooks.on_step = [&](const Progress& progress) { requests[progress.step] = allocator::stats().system_requests; };
-    create_run_folder(folder.path("run"));
-    train(experiment, folder.path("run"), false, hooks);
-    set_num_threads(threads);
+    start_run(experiment, {.out = folder.path("run"), .threads = 1, .hooks = hooks});
     EXPECT_GT(requests.at(1), 0U);
     EXPECT_EQ(requests.at(60), requests.at(16));
 }

@@ -1,4 +1,4 @@
-#include "optim/pieces.h"
+#include "optim/tensor_chunks.h"
 
 #include <algorithm>
 #include <array>
@@ -6,8 +6,8 @@
 namespace headscope::optim {
 namespace {
 
-constexpr std::int64_t piece_size = 1 << 14;
-constexpr std::int64_t chunk_size = 1 << 15;  // about 15 us of Adam, some five times what a region costs
+constexpr std::int64_t most_elements = 1 << 14;
+constexpr std::int64_t task_elements = 1 << 15;  // about 15 us of Adam, some five times what a region costs
 
 template <class T>
 double sum_of_squares(const T* x, std::int64_t n) {
@@ -28,20 +28,20 @@ double sum_of_squares(const T* x, std::int64_t n) {
 
 }  // namespace
 
-Pieces::Pieces(const std::vector<Tensor>& tensors) {
-    std::int64_t in_chunk = 0;
+TensorChunks::TensorChunks(const std::vector<Tensor>& tensors) {
+    std::int64_t in_task = 0;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const std::int64_t size = tensors[i].defined() ? tensors[i].numel() : 0;
-        for (std::int64_t begin = 0; begin < size; begin += piece_size) {
-            const std::int64_t end = std::min(begin + piece_size, size);
-            pieces_.push_back({i, begin, end});
-            in_chunk += end - begin;
-            if (in_chunk < chunk_size) continue;
-            chunk_ends_.push_back(pieces_.size());
-            in_chunk = 0;
+        for (std::int64_t begin = 0; begin < size; begin += most_elements) {
+            const std::int64_t end = std::min(begin + most_elements, size);
+            chunks_.push_back({i, begin, end});
+            in_task += end - begin;
+            if (in_task < task_elements) continue;
+            task_ends_.push_back(chunks_.size());
+            in_task = 0;
         }
     }
-    if (in_chunk > 0) chunk_ends_.push_back(pieces_.size());
+    if (in_task > 0) task_ends_.push_back(chunks_.size());
 }
 
 double sum_of_squares(const Tensor& tensor, std::int64_t begin, std::int64_t end) {

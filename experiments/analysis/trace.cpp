@@ -1,0 +1,214 @@
+#include "experiments/analysis/trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "autograd/graph.h"
+#include "autograd/ops.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/config/config.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/run_folder.h"
+#include "experiments/tasks/token_file.h"
+
+namespace headscope::experiments {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The state asked for, or the newest checkpoint that is whole.
+Checkpoint load(const std::string& run, std::optional<std::int64_t> step, const RunHooks& hooks) {
+    const std::string folder = RunPaths(run).checkpoints;
+    if (step) {
+        const std::string path = folder + "/" + checkpoint_name(*step);
+        if (path_exists(path)) return load_checkpoint(path);  // needs no log
+        return state_at(open_past_run(run), *step, hooks);
+    }
+    std::vector<std::string> passed_over;
+    const std::optional<Checkpoint> newest = load_newest_good(folder, passed_over);
+    if (!newest && passed_over.empty())
+        throw UsageError("trace: " + run + " has no checkpoint yet; --step N computes the weights again");
+    if (!newest) throw IoError(passed_over.back());
+    if (hooks.on_message)
+        for (const std::string& message : passed_over) hooks.on_message(message);
+    return *newest;
+}
+
+/// Batch `index` of [batches, B, T] as [B, T].
+Tensor batch_of(const Tensor& tokens, std::int64_t index) {
+    const std::int64_t B = tokens.size(1), T = tokens.size(2);
+    Tensor batch = Tensor::empty({B, T}, DType::i64);
+    std::copy_n(tokens.data<std::int64_t>() + index * B * T, B * T, batch.data<std::int64_t>());
+    return batch;
+}
+
+std::int64_t count_scored(const Tensor& targets) {
+    const auto values = targets.values<std::int64_t>();
+    return std::count_if(values.begin(), values.end(), [](std::int64_t target) { return target >= 0; });
+}
+
+void write_tensor(hdf5::File& file, const std::string& path, const Tensor& tensor) {
+    const hdf5::Dims shape(tensor.shape().begin(), tensor.shape().end());
+    dispatch_float(tensor.dtype(), "trace",
+                   [&](auto scalar) { file.write(path, shape, tensor.values<decltype(scalar)>()); });
+}
+
+/// The datasets of the result, filled batch by batch: [batches, ...] each.
+class StackedDatasets {
+public:
+    explicit StackedDatasets(std::int64_t batches) : batches_(batches) {}
+
+    /// The values of one batch. `long_name` is kept from the first.
+    void put(const std::string& path, std::int64_t batch, const Tensor& values, const std::string& long_name) {
+        Dataset& dataset = datasets_[path];
+        if (!dataset.all.defined()) {
+            std::vector<std::int64_t> sizes{batches_};
+            sizes.insert(sizes.end(), values.shape().begin(), values.shape().end());
+            dataset = {Tensor::empty(Shape(sizes), values.dtype()), long_name};
+        }
+        const std::size_t size = static_cast<std::size_t>(values.numel()) * size_of(values.dtype());
+        std::copy_n(values.bytes(), size, dataset.all.bytes() + static_cast<std::size_t>(batch) * size);
+    }
+
+    void write(hdf5::File& file) const {
+        for (const auto& [path, dataset] : datasets_) {
+            write_tensor(file, path, dataset.all);
+            file.describe(path, "1", dataset.long_name);
+        }
+    }
+
+private:
+    struct Dataset {
+        Tensor all;
+        std::string long_name;
+    };
+    std::int64_t batches_;
+    std::map<std::string, Dataset> datasets_;
+};
+
+/// Guests that keep what a pass shows.
+class PassValues {
+public:
+    explicit PassValues(nn::Transformer& model) : model_(model), own_gradients_(model.blocks.size()) {
+        for (const auto& [name, point] : model.named_points()) {
+            if (name.ends_with(".attn.scores") && !nn::has_scores(model.blocks.front()->attn.options())) continue;
+            guests_.push_back(point->look([this, name = name](const Tensor& value) { values_[name] = value; }));
+        }
+        for (std::size_t l = 0; l < own_gradients_.size(); ++l)
+            guests_.push_back(model.blocks[l]->attn.heads.edit(
+                [this, l](const Tensor& heads) {
+                    Tensor hooked = heads;
+                    hooked.register_hook([this, l](const Tensor& gradient) {
+                        own_gradients_[l] = gradient;
+                        return Tensor();
+                    });
+                    return heads;
+                },
+                {.first = true}));
+    }
+
+    void put(StackedDatasets& datasets, std::int64_t batch) const {
+        const std::int64_t heads = model_.options().block.num_heads;
+        for (const auto& [name, value] : values_) datasets.put("/points/" + name, batch, value, "value at " + name);
+        datasets.put("/logits", batch, values_.at("logits"), "logits [batch, sequence, position, token]");
+        for (std::size_t l = 0; l < own_gradients_.size(); ++l) {
+            const std::string layer = fmt::format("/layers/{}/", l), attention = fmt::format("blocks.{}.attn.", l);
+            const auto put_split = [&](const std::string& name, const std::string& point, const char* long_name) {
+                datasets.put(layer + name, batch, split_heads(values_.at(attention + point), heads), long_name);
+            };
+            put_split("q", "q", "queries, after rotation [batch, sequence, head, position, d_k]");
+            put_split("k", "k", "keys, after rotation [batch, sequence, head, position, d_k]");
+            put_split("v", "v", "values [batch, sequence, head, position, d_v]");
+            put_split("head_out", "heads", "heads' outputs before W_o [batch, sequence, head, position, d_v]");
+            datasets.put(layer + "weights", batch, values_.at(attention + "weights"),
+                         "attention weights after softmax [batch, sequence, head, query, key]");
+            // O = P v, so dL/dP = dL/dO v^T.
+            const Tensor v = split_heads(values_.at(attention + "v"), heads);
+            const Tensor gradient = own_gradients_[l].defined()
+                                        ? own_gradients_[l]
+                                        : Tensor::zeros(values_.at(attention + "heads").shape(), v.dtype());
+            datasets.put("/point_gradients/" + attention + "weights", batch,
+                         matmul(split_heads(gradient, heads), v, false, true),
+                         "gradient of the loss by the weights [batch, sequence, head, query, key]");
+        }
+    }
+
+private:
+    nn::Transformer& model_;
+    std::map<std::string, Tensor> values_;
+    std::vector<Tensor> own_gradients_;  // by layer: of the heads' outputs
+    std::vector<nn::Guest> guests_;
+};
+
+/// Runs every batch forward and backward; the gradients of the parameters add up to those of the mean over all scored
+/// targets of the file. Returns that mean.
+double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatasets& datasets) {
+    PassValues values(model);
+    const auto all_scored = static_cast<double>(std::max<std::int64_t>(count_scored(tokens.targets), 1));
+    double loss_sum = 0;
+    for (std::int64_t index = 0; index < tokens.batches(); ++index) {
+        const Tensor targets = batch_of(tokens.targets, index);
+        const Tensor logits = model.forward(batch_of(tokens.inputs, index));
+        const Tensor loss = cross_entropy(logits, targets);
+        const double share = static_cast<double>(count_scored(targets)) / all_scored;
+        backward(loss, {.gradient = Tensor::full({}, share, loss.dtype())});
+
+        const NoGrad no_grad;
+        const Tensor losses = cross_entropy_each(logits, targets);
+        for (const double each : losses.values<double>()) loss_sum += each;
+        values.put(datasets, index);
+    }
+    return loss_sum / all_scored;
+}
+
+}  // namespace
+
+TraceResult trace_run(const std::string& run, std::optional<std::int64_t> step, const std::string& tokens_path,
+                      const std::string& out, const RunHooks& hooks) {
+    const RunPaths paths(run);
+    if (!path_exists(paths.config))
+        throw UsageError("trace: " + run + " holds no config.toml; name the folder of a run");
+    if (fs::exists(fs::symlink_status(out)))
+        throw UsageError("trace: " + out + " exists already; give another name with -o");
+    const Experiment experiment = build_experiment_of_any_size(load_config(paths.config));
+    constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
+    const TokenFile tokens = read_token_file(tokens_path, experiment.task->vocab_size(), any_length);
+    const Checkpoint checkpoint = load(run, step, hooks);
+    if (checkpoint.config_identity != config_identity(experiment.config))
+        throw UsageError(fmt::format("trace: the checkpoint of step {} in {} belongs to another config than {}",
+                                     checkpoint.step, paths.checkpoints, paths.config));
+
+    nn::Transformer model(experiment.model);
+    if (experiment.config.train.dtype == "float64") model.to(DType::f64);
+    model.load_state_dict(checkpoint.model);
+    model.eval();
+    model.zero_grad();
+    StackedDatasets datasets(tokens.batches());
+    const double loss = run_batches(model, tokens, datasets);
+
+    hdf5::File file = hdf5::File::create_in_memory();
+    file.set_attribute("/", "schema_name", std::string("headscope.trace"));
+    file.set_attribute("/", "schema_version", std::string("1.0"));
+    file.set_attribute("/", "step", checkpoint.step);
+    file.write("/loss", {}, std::span<const double>(&loss, 1));
+    file.describe("/loss", "nat/token", "mean cross-entropy over all scored targets");
+    datasets.write(file);
+    for (const nn::Parameter& parameter : model.named_parameters()) {
+        const Tensor& gradient = parameter.tensor.grad();
+        write_tensor(file, "/gradients/" + parameter.name,
+                     gradient.defined() ? gradient : Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype()));
+    }
+    write_file_atomically(out, file.image());
+    return {loss, count_scored(tokens.targets), checkpoint.step};
+}
+
+}  // namespace headscope::experiments

@@ -1,0 +1,35 @@
+// Given tokens run through the weights of a step of a run: every value on the way and every gradient, in one HDF5 file.
+//
+//   /loss                       scalar: mean cross-entropy over all scored targets of the file
+//   /logits                     [batches, B, T, V]
+//   /layers/<l>/{q,k,v,weights,head_out}   [batches, B, H, T, d] or [batches, B, H, T, T]: q and k after rotation,
+//   weights
+//                               after softmax, head_out before W_o
+//   /points/<name>              [batches, ...]: the value at every point of the model, as nn/transformer.h names them
+//   /point_gradients/blocks.<l>.attn.weights   [batches, B, H, T, T]: gradient of /loss by the weights, as if they were
+//                               free; keys out of sight included
+//   /gradients/<parameter>      gradient of /loss
+// The pass is in evaluation mode.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "experiments/training/past_run.h"
+
+namespace headscope::experiments {
+
+struct TraceResult {
+    double loss;          ///< nat per scored target
+    std::int64_t scored;  ///< targets
+    std::int64_t step;    ///< updates of the weights
+};
+
+/// Runs the tokens of `tokens_path` (/inputs and /targets, i64 [batches, B, T]) through the weights after `step`
+/// updates, without one those of the newest checkpoint that is whole, and writes `out`. Throws UsageError when there is
+/// no such run or step, or `out` exists; IoError for what cannot be read or written; what state_at() throws.
+TraceResult trace_run(const std::string& run, std::optional<std::int64_t> step, const std::string& tokens_path,
+                      const std::string& out, const RunHooks& hooks);
+
+}  // namespace headscope::experiments

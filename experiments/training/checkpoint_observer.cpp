@@ -1,0 +1,36 @@
+#include "experiments/training/checkpoint_observer.h"
+
+#include "autograd/profile.h"
+#include "experiments/storage/checkpoint.h"
+#include "experiments/training/training_state.h"
+
+namespace headscope::experiments {
+
+void CheckpointObserver::keep_weights(TrainingState& state, bool last) {
+    const std::int64_t step = state.steps_done();
+    if (last) {
+        if (step < config_.train.steps)
+            recorder_.event(step, "early stop",
+                            "no lower evaluation loss than at step " + std::to_string(evaluation_.best().step));
+        recorder_.set_state("finished");
+    }
+    if (!last && (step == first_step_ || step % config_.checkpoint.every != 0)) return;
+    save(state);
+    Profile::mark(Profile::Phase::other, "checkpoint");
+}
+
+void CheckpointObserver::after_step(TrainingState&, const StepResult&) {
+    recorder_.publish_if_due();
+    Profile::mark(Profile::Phase::other, "log");
+}
+
+void CheckpointObserver::save(TrainingState& state) {
+    state.require_finite_weights();
+    recorder_.publish();
+    Checkpoint checkpoint = state.checkpoint();
+    checkpoint.elapsed = recorder_.elapsed();
+    checkpoint.best = evaluation_.best();
+    save_checkpoint(checkpoints_, checkpoint, config_.checkpoint.keep);
+}
+
+}  // namespace headscope::experiments

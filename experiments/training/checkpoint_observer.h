@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+
+#include "experiments/training/evaluation_observer.h"
+#include "experiments/training/observer.h"
+#include "experiments/training/recorder.h"
+
+namespace headscope::experiments {
+
+/// Writes a checkpoint at steps divisible by checkpoint.every and at the last one, each after the log: a checkpoint on
+/// disk means that every row before it is on disk too. Between checkpoints the log is published when it is time.
+class CheckpointObserver : public Observer {
+public:
+    /// `checkpoints`: the folder for them. `first_step`: where this process began; its checkpoint is there already.
+    CheckpointObserver(const Config& config, Recorder& recorder, const BestEvaluationObserver& evaluation,
+                       std::string checkpoints, std::int64_t first_step)
+        : config_(config),
+          recorder_(recorder),
+          evaluation_(evaluation),
+          checkpoints_(std::move(checkpoints)),
+          first_step_(first_step) {}
+
+    void keep_weights(TrainingState& state, bool last) override;
+    void after_step(TrainingState& state, const StepResult& result) override;
+    /// Writes log and checkpoint now.
+    void save(TrainingState& state);
+    std::int64_t first_step() const { return first_step_; }
+
+private:
+    const Config& config_;
+    Recorder& recorder_;
+    const BestEvaluationObserver& evaluation_;
+    std::string checkpoints_;
+    std::int64_t first_step_;
+};
+
+}  // namespace headscope::experiments

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "experiments/storage/best_evaluation.h"
+#include "experiments/training/observer.h"
+#include "experiments/training/recorder.h"
+#include "experiments/training/run_hooks.h"
+
+namespace headscope::experiments {
+
+/// Evaluates at steps divisible by eval.every and at the last one, and adds the row to the log.
+class EvaluationObserver : public Observer {
+public:
+    EvaluationObserver(const Config& config, Recorder& recorder, const RunHooks& hooks)
+        : config_(config), recorder_(recorder), hooks_(hooks) {}
+    void at_weights(TrainingState& state) override;
+
+protected:
+    /// After an evaluation.
+    virtual void evaluated(TrainingState&, double /*loss*/) {}
+
+    const Config& config_;
+    Recorder& recorder_;
+    const RunHooks& hooks_;
+};
+
+/// The same, and keeps count of the best: writes checkpoints/best.h5 (checkpoint.best) and ends a run that
+/// eval.patience has exhausted.
+class BestEvaluationObserver : public EvaluationObserver {
+public:
+    /// `checkpoints`: the folder of the run's checkpoints. `best`: of a continued run, what its checkpoint says.
+    BestEvaluationObserver(const Config& config, Recorder& recorder, const RunHooks& hooks, std::string checkpoints,
+                           const BestEvaluation& best)
+        : EvaluationObserver(config, recorder, hooks), checkpoints_(std::move(checkpoints)), best_(best) {}
+    bool wants_end(const TrainingState&) const override { return best_.exhausted(config_.eval.patience); }
+    const BestEvaluation& best() const { return best_; }
+
+protected:
+    void evaluated(TrainingState& state, double loss) override;
+
+private:
+    std::string checkpoints_;
+    BestEvaluation best_;
+};
+
+}  // namespace headscope::experiments

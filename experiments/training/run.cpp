@@ -1,0 +1,244 @@
+#include "experiments/training/run.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "autograd/parallel.h"
+#include "autograd/profile.h"
+#include "experiments/base/errors.h"
+#include "experiments/base/files.h"
+#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_folder.h"
+#include "experiments/storage/run_lock.h"
+#include "experiments/training/checkpoint_observer.h"
+#include "experiments/training/evaluation_observer.h"
+#include "experiments/training/fork.h"
+#include "experiments/training/progress_observer.h"
+#include "experiments/training/recorder.h"
+#include "experiments/training/replay.h"
+#include "experiments/training/training_loop.h"
+#include "experiments/training/training_state.h"
+
+namespace headscope::experiments {
+
+namespace {
+
+/// Applies RunOptions::threads to the calling thread for as long as it lives.
+class Threads {
+public:
+    explicit Threads(const RunOptions& options) {
+        if (options.threads) limit_.emplace(*options.threads);
+    }
+
+private:
+    std::optional<ThreadLimit> limit_;
+};
+
+/// Training in a folder that exists, is locked and holds config.toml.
+class RunInFolder {
+public:
+    RunInFolder(const Experiment& experiment, const std::string& folder, const RunHooks& hooks)
+        : experiment_(experiment), config_(experiment.config), paths_(folder), hooks_(hooks), state_(experiment) {}
+
+    /// From the initial weights.
+    void start() {
+        recorder_.emplace(experiment_, state_.model(), std::make_unique<Log>(paths_.log));
+        train({}, 0);
+    }
+
+    /// From the newest good checkpoint; from the start when there is none. False when there is nothing left to do.
+    bool go_on() {
+        std::vector<std::string> notes;
+        const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, notes);
+        if (checkpoint)
+            for (std::string& difference : differences_to_this_program(open_log(paths_.log)))
+                notes.push_back(std::move(difference));
+        for (const std::string& note : notes) hooks_.message(note);
+        if (!checkpoint) {
+            start();
+            return true;
+        }
+        if (checkpoint->config_identity != config_identity(config_))
+            throw UsageError("resume: checkpoint " + checkpoint_name(checkpoint->step) + " in " + paths_.checkpoints +
+                             " belongs to another config; only train.steps, log.*, eval.* and checkpoint.* may differ");
+        if (checkpoint->step > config_.train.steps)
+            throw UsageError("resume: train.steps = " + std::to_string(config_.train.steps) +
+                             ", but the run has done " + std::to_string(checkpoint->step) + " steps already");
+        state_.restore(*checkpoint);
+        if (is_finished(config_, *checkpoint)) return false;
+        recorder_.emplace(experiment_, state_.model(), Log::reopen(paths_.log, checkpoint->step));
+        for (const std::string& note : notes) recorder_->event(checkpoint->step, "resume", note);
+        recorder_->event(checkpoint->step, "resume", "from step " + std::to_string(checkpoint->step));
+        train(checkpoint->best, checkpoint->elapsed);
+        return true;
+    }
+
+    std::int64_t steps_done() const { return state_.steps_done(); }
+    /// Is there a log on disk, so that the run can be looked at and continued?
+    bool has_log() const { return recorder_.has_value(); }
+
+private:
+    void train(const BestEvaluation& best, double seconds_before) {
+        recorder_->start_clock(seconds_before);
+        recorder_->call_between_passes([this] {
+            if (hooks_.stop != nullptr && hooks_.stop->load()) throw StopRequested();
+        });
+        Profile::mark(Profile::Phase::other, "start");
+        BestEvaluationObserver evaluation(config_, *recorder_, hooks_, paths_.checkpoints, best);
+        CheckpointObserver checkpoints(config_, *recorder_, evaluation, paths_.checkpoints, steps_done());
+        ProgressObserver progress(hooks_, 0, config_.train.steps, state_.tokens_seen());
+        try {
+            run_training_loop(state_, {&evaluation, &*recorder_, &progress, &checkpoints}, {config_.train.steps},
+                              hooks_.stop);
+        } catch (const StopRequested&) {
+            stop(checkpoints, evaluation);
+        } catch (const NumericError& error) {
+            fail(error);
+        }
+    }
+
+    [[noreturn]] void stop(CheckpointObserver& checkpoints, const BestEvaluationObserver& evaluation) {
+        recorder_->event(steps_done(), "stopped", "by a signal");
+        // At the run's last step its rows are still to be made, and a checkpoint of that step would say that all is
+        // done.
+        const bool last = steps_done() == config_.train.steps || evaluation.wants_end(state_);
+        if (steps_done() > checkpoints.first_step() && !last) checkpoints.save(state_);
+        else recorder_->publish();
+        throw Stopped("stopped at step " + std::to_string(steps_done()) + "; `headscope resume " + paths_.folder +
+                      "` goes on");
+    }
+
+    [[noreturn]] void fail(const NumericError& error) {
+        recorder_->event(steps_done(), "NaN", error.what());
+        recorder_->set_state("failed");
+        recorder_->publish();
+        std::vector<std::string> ignored;
+        const std::optional<Checkpoint> last = load_newest_good(paths_.checkpoints, ignored);
+        throw NumericError(std::string(error.what()) + (last ? "; the last good checkpoint of " + paths_.folder +
+                                                                   " is that of step " + std::to_string(last->step)
+                                                             : "; " + paths_.folder + " has no checkpoint yet"));
+    }
+
+    const Experiment& experiment_;
+    const Config& config_;
+    RunPaths paths_;
+    const RunHooks& hooks_;
+    TrainingState state_;
+    std::optional<Recorder> recorder_;
+};
+
+void write_config_file(const std::string& path, const Config& config) {
+    const std::string text = config.resolved();
+    write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+/// The last checkpoint of a finished run, if that is there and whole. Throws IoError when there are checkpoints and
+/// none is whole.
+std::optional<Checkpoint> finished_at(const RunPaths& paths, const Config& config) {
+    std::vector<std::string> passed_over;
+    std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
+    if (newest && is_finished(config, *newest) && passed_over.empty()) return newest;
+    if (newest) return std::nullopt;
+    if (!passed_over.empty())
+        throw IoError(fmt::format("resume: no checkpoint of {} is whole; remove {} to start from step 0 again\n{}",
+                                  paths.folder, paths.checkpoints, fmt::join(passed_over, "\n")));
+    return std::nullopt;
+}
+
+/// A run that has checkpoints cannot go on without its log; better known before anything is changed.
+void require_log(const RunPaths& paths) {
+    try {
+        open_log(paths.log);
+    } catch (const IoError& error) {
+        const bool fork = path_exists(paths.checkpoints + "/" + start_checkpoint_name);
+        throw IoError(
+            fmt::format("{}; a run cannot go on without its log; {} trains it again, to the same bits", error.what(),
+                        fork ? "making the fork again" : "`headscope run " + paths.config + " --out FOLDER`"));
+    }
+}
+
+std::string joined(const std::vector<std::string>& overrides) { return fmt::format("{}", fmt::join(overrides, " ")); }
+
+}  // namespace
+
+bool is_finished(const Config& config, const Checkpoint& checkpoint) {
+    return checkpoint.step == config.train.steps || checkpoint.best.exhausted(config.eval.patience);
+}
+
+RunResult start_run(const Experiment& experiment, const RunOptions& options) {
+    const Threads threads(options);
+    const Config& config = experiment.config;
+    const std::string folder = options.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : options.out;
+    NewRunFolder made(folder);
+    const RunLock lock(folder, options.hooks.on_message);
+    RunInFolder run(experiment, folder, options.hooks);
+    made.will_make("config.toml");
+    write_config_file(RunPaths(folder).config, config);
+    try {
+        run.start();
+    } catch (...) {
+        // With its first log a run can be looked at and continued. Without it there is nothing to keep.
+        std::error_code ignored;
+        const auto log = std::filesystem::symlink_status(RunPaths(folder).log, ignored);
+        if (run.has_log() || log.type() != std::filesystem::file_type::not_found) made.keep();
+        throw;
+    }
+    made.keep();
+    return {folder, run.steps_done()};
+}
+
+RunResult resume_run(const std::string& folder, const std::vector<std::string>& overrides, const RunOptions& options) {
+    const Threads threads(options);
+    const RunPaths paths(folder);
+    if (!path_exists(paths.config))
+        throw UsageError("resume: " + folder +
+                         " holds no config.toml; name the folder of a run, or remove this one and run again");
+    check_resume_overrides(overrides);
+    const RunLock lock(paths.folder, options.hooks.on_message);
+    Config config = load_config(paths.config, overrides);
+    if (const std::optional<Checkpoint> last = finished_at(paths, config)) return {folder, last->step, true};
+    const Experiment experiment = build_experiment(std::move(config));
+    remove_temporary_files(paths.folder);
+    remove_temporary_files(paths.checkpoints);
+    // The folder says what the run is from now on; checkpoints past the new end are go_on()'s to refuse.
+    const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
+    if (!checkpoints.empty()) require_log(paths);
+    if (!overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps))
+        write_config_file(paths.config, experiment.config);
+    RunInFolder run(experiment, folder, options.hooks);
+    const bool trained = run.go_on();
+    return {folder, run.steps_done(), !trained};
+}
+
+RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<std::string>& overrides,
+                   const RunOptions& options) {
+    const Threads threads(options);
+    const PastRun parent = open_past_run(run);
+    const Experiment changed = build_experiment(load_config(parent.paths.config, overrides, true));
+    const std::string out = options.out.empty() ? fmt::format("{}-fork-{}", without_slash(run), step) : options.out;
+    make_fork(parent, changed, step, joined(overrides), out, options.hooks);
+    const RunLock lock(out, options.hooks.on_message);
+    RunInFolder fork(changed, out, options.hooks);
+    fork.go_on();
+    return {out, fork.steps_done()};
+}
+
+ReplayResult replay_run(const std::string& run, std::optional<std::int64_t> from, std::optional<std::int64_t> to,
+                        const std::vector<std::string>& overrides, const RunOptions& options) {
+    const Threads threads(options);
+    check_replay_overrides(overrides);
+    const PastRun past = open_past_run(run, overrides);
+    ReplayResult result{{}, from.value_or(past.first_step), to.value_or(past.last_step), {}};
+    result.folder =
+        options.out.empty() ? fmt::format("{}-replay-{}-{}", without_slash(run), result.from, result.to) : options.out;
+    result.compared = replay(past, result.from, result.to, joined(overrides), result.folder, options.hooks);
+    return result;
+}
+
+}  // namespace headscope::experiments
