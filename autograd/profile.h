@@ -1,15 +1,14 @@
 // Where the time of a thread goes.
 //
 // While a Profile lives, the thread that made it has a stopwatch running. Every mark gives the time since the mark
-// before to one name; so all time lands somewhere, and nowhere twice. Who marks:
-//   forward   An op, when its result is there. Its share begins at the mark before, so it holds what led up to the op
-//   as
-//             well (the module's own code, memory, the node of the graph). An op made of other ops: each of them marks
-//             under its own name, the outer one gets the rest.
-//   backward  A node, when its gradients are handed over, with the ops that its backward function calls and the sums
-//             over broadcast axes. "leaf" is taking over, or adding up, the gradients of parameters.
-//   other     Whoever calls mark(): the training loop.
-// Ops under NoGrad do not mark: their time is that of whoever asked for them.
+// before to one name; so every moment is counted once. Where the marks are:
+//   forward   At the end of every op. Its share begins at the mark before, so it includes the code that led up to the
+//             op (the module, memory, the node of the graph). In an op made of other ops, each of them marks under its
+//             own name, and the outer op gets the rest.
+//   backward  After each node has passed on its gradients; includes the ops that its backward function calls and the
+//             sums over broadcast axes. "leaf" is storing or adding up the gradients of parameters.
+//   other     In the training loop, by mark().
+// Ops under NoGrad do not mark; their time counts towards the next mark.
 #pragma once
 
 #include <array>

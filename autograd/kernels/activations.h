@@ -28,8 +28,8 @@
 #include <cstdint>
 #include <numbers>
 
+#include "autograd/kernels/activation_kind.h"
 #include "autograd/kernels/vector_math.h"
-#include "autograd/ops/activation.h"
 
 namespace headscope::kernels {
 

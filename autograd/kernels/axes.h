@@ -1,4 +1,4 @@
-// What a reduction over axes makes of a shape.
+// The shape of a tensor after a reduction over some of its axes.
 #pragma once
 
 #include <array>

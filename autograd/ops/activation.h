@@ -1,11 +1,10 @@
 // Elementwise activation functions, any shape, f32 or f64.
 #pragma once
 
+#include "autograd/kernels/activation_kind.h"
 #include "autograd/tensor.h"
 
 namespace headscope {
-
-enum class Activation { gelu, relu, silu };
 
 /// The function of that name below.
 Tensor activate(const Tensor& x, Activation which);

@@ -186,6 +186,9 @@ void backward_head(AttentionHead<T>& head, const T* kept, const T* d_output, con
     through_features(plan, plan.keys, head.k, k, dk);
 }
 
+/// Order of the tensors that attention saves for its backward pass.
+enum Saved { saved_q, saved_k, saved_v, saved_visible, saved_weights };
+
 }  // namespace
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
@@ -211,9 +214,9 @@ AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, con
     });
     const std::vector<Tensor> results = record(
         "attention", {q, k, v}, std::vector<Tensor>{output, weights}, {q, k, v, visible, kept}, [plan](Backward& bw) {
-            const Tensor& q = bw.saved(0);
-            const Tensor& k = bw.saved(1);
-            const Tensor& v = bw.saved(2);
+            const Tensor& q = bw.saved(saved_q);
+            const Tensor& k = bw.saved(saved_k);
+            const Tensor& v = bw.saved(saved_v);
             Tensor dq = Tensor::empty(q.shape(), q.dtype());
             Tensor dk = Tensor::empty(k.shape(), k.dtype());
             Tensor dv = Tensor::empty(v.shape(), v.dtype());
@@ -221,12 +224,12 @@ AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, con
                 using T = decltype(zero);
                 const T* const d_output = bw.grad(0).defined() ? bw.grad(0).data<T>() : nullptr;
                 const T* const d_weights = bw.grad(1).defined() ? bw.grad(1).data<T>() : nullptr;
-                const T* const kept = bw.saved(4).defined() ? bw.saved(4).data<T>() : nullptr;
+                const T* const kept = bw.saved(saved_weights).defined() ? bw.saved(saved_weights).data<T>() : nullptr;
                 T* const pq = dq.data<T>();
                 T* const pk = dk.data<T>();
                 T* const pv = dv.data<T>();
                 parallel_chunks(plan.batch * plan.heads, [&](std::int64_t task) {
-                    AttentionHead<T> head(plan, task, q, k, v, bw.saved(3));
+                    AttentionHead<T> head(plan, task, q, k, v, bw.saved(saved_visible));
                     const std::int64_t query = task * plan.queries;
                     backward_head(head, kept != nullptr ? kept + query * plan.padded_keys() : nullptr,
                                   d_output != nullptr ? d_output + head.columns(plan.queries, plan.value_dim) : nullptr,

@@ -70,11 +70,14 @@ void check(const Tensor& x, const FeedForwardWeights& weights, const Tensor& res
                     result.str() + "; it is " + std::string(name_of(residual.dtype())) + " " + residual.shape().str());
 }
 
+/// Order of the tensors that feed_forward saves for its backward pass. hidden is a where its slope is saved, else h.
+enum Saved { saved_x, saved_weight1, saved_weight2, saved_hidden, saved_slope };
+
 template <class T>
 void feed_forward_backward(Backward& bw, Activation activation) {
     const Tensor& g = bw.grad();
-    const Tensor &x = bw.saved(0), &weight1 = bw.saved(1), &weight2 = bw.saved(2), &slope = bw.saved(4);
-    const Tensor& kept = bw.saved(3);  // a beside its slope, else h
+    const Tensor &x = bw.saved(saved_x), &weight1 = bw.saved(saved_weight1), &weight2 = bw.saved(saved_weight2);
+    const Tensor &kept = bw.saved(saved_hidden), &slope = bw.saved(saved_slope);
     Tensor after = slope.defined() ? kept : Tensor::empty(kept.shape(), kept.dtype());
     Tensor dh = Tensor::empty(kept.shape(), kept.dtype());
     const ThroughActivation<T> through{.which = activation,

@@ -7,9 +7,9 @@
 
 namespace headscope {
 
-/// Intermediate values that could be computed again are kept below this size, for which a model's speed depends on
-/// every pass over memory; larger ones are what memory is full of, and computing them again costs a few percent of a
-/// step. A rule of shapes alone, so that bits do not depend on the machine.
+/// Intermediate values smaller than this are kept for the backward pass: in small models every pass over memory counts.
+/// Larger ones are computed again, which costs a few percent of a step and saves most of the memory. The rule depends
+/// on shapes alone, so that bits do not depend on the machine.
 inline constexpr std::int64_t most_kept_bytes = 4 << 20;
 
 inline bool is_worth_keeping(std::int64_t elements, DType dtype) {

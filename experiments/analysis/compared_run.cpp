@@ -7,7 +7,7 @@
 #include "experiments/base/errors.h"
 #include "experiments/config/document.h"
 #include "experiments/probes/roles.h"
-#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_reader.h"
 
 namespace headscope::experiments {
 
@@ -42,51 +42,45 @@ void flatten(const TomlValue& table, const std::string& prefix, ComparedRun& run
     }
 }
 
-void read_config(const hdf5::File& log, ComparedRun& run) {
+void read_config(const LogReader& log, ComparedRun& run) {
     Problems problems;
-    const TomlValue root =
-        parse_document(log.read_text("/config/resolved"), run.folder + ": /config/resolved", problems);
+    const TomlValue root = parse_document(log.resolved_config(), run.folder + ": /config/resolved", problems);
     problems.raise();
     flatten(root, "", run);
 }
 
-void add_quantity(const hdf5::File& log, const std::string& name, ComparedRun& run) {
-    const std::string path = "/" + name;
-    std::string title = log.text_attribute(path, "long_name");
-    run.logged.push_back({name, std::move(title), log.text_attribute(path, "units")});
-    run.values[name] = last_number(log, path);
+void add_quantity(const LogReader& log, const std::string& name, ComparedRun& run) {
+    const Series series = log.series(name);
+    run.logged.push_back({name, series.long_name, series.units});
+    run.values[name] = log.last_value(name);
 }
 
-void read_quantities(const hdf5::File& log, ComparedRun& run) {
-    std::vector<std::string> columns = log.has_group("/eval") ? log.children("/eval") : std::vector<std::string>{};
-    std::erase(columns, "step");
+void read_quantities(const LogReader& log, ComparedRun& run) {
+    std::vector<std::string> columns = log.columns("eval");
     std::stable_partition(columns.begin(), columns.end(), [](const std::string& name) { return name == "loss"; });
     for (const std::string& column : columns) add_quantity(log, "eval/" + column, run);
-    if (log.has_dataset("/train/loss")) add_quantity(log, "train/loss", run);
+    if (log.has_series("train/loss")) add_quantity(log, "train/loss", run);
 
-    const std::string roles = "/heads/role/value";  // [rows, L, H]
-    if (!log.has_dataset(roles)) return;
-    const std::vector<double> codes = log.read<double>(roles);
-    const hdf5::Dims shape = log.info(roles).shape;
-    if (shape.size() != 3) throw IoError(roles + " has another rank than this version writes");
-    if (codes.empty()) return;
+    if (!log.has_metric("role")) return;
+    const Metric roles = log.metric("role");  // [L, H]
+    if (roles.shape.size() != 2) throw IoError("/heads/role/value has another rank than this version writes");
+    if (roles.values.empty()) return;
     for (const std::string& role : role_names()) run.values["role/" + role] = 0;
-    for (std::size_t i = codes.size() - codes.size() / static_cast<std::size_t>(shape[0]); i < codes.size(); ++i)
-        ++run.values["role/" + role_of_code(codes[i])];
+    for (const double code : roles.last_row()) ++run.values["role/" + role_of_code(code)];
 }
 
 }  // namespace
 
 ComparedRun read_compared_run(const std::string& folder) {
-    const hdf5::File log = open_run_log(folder, "compare");
+    const LogReader log = LogReader::of_run(folder, "compare");
     try {
         ComparedRun run;
         run.folder = folder;
-        run.state = log.text_attribute("/", "state");
-        run.seed = log.integer_attribute("/", "seed");
+        run.state = log.state();
+        run.seed = log.seed();
         run.step = steps_done(folder, log);
         read_config(log, run);
-        if (const auto lineage = read_lineage(log)) {
+        if (const auto lineage = log.lineage()) {
             if (lineage->kind == "replay")
                 throw UsageError(fmt::format("compare: {} is a replay, not a run of its own", folder));
             // By the parent's config rather than by the parent, so that forks of several seeds are one group.

@@ -1,9 +1,9 @@
-// The logits that a model gives at the scored targets of fixed batches, and what loss they stand for: as they are, and
-// after the one temperature that suits them best.
+// The logits of a model at the scored targets of fixed batches, and their loss: as they are, and after temperature
+// scaling.
 //
-// A model that was tampered with says what it still knows too loudly: its loss is above that of a model which never
-// knew more. Dividing all logits by one temperature, chosen for the lowest loss on the same data, takes that out (Guo
-// et al. 2017, "On calibration of modern neural networks").
+// A model with a part taken out is often overconfident: its loss is above that of a model trained without the part.
+// Dividing all logits by one temperature, chosen for the lowest loss on the same data, removes this (Guo et al. 2017,
+// "On calibration of modern neural networks").
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ struct Losses {
     double loss_refit;                     ///< that loss
     std::vector<double> class_loss_refit;  ///< class_loss of softmax(beta * logits)
 
-    /// Nothing but NaN.
+    /// All values are NaN.
     static Losses none(std::size_t classes);
 };
 
-/// Limits of the inverse temperature. At them the loss has long come to rest: ln V, or that of the largest logit alone.
+/// Limits of the inverse temperature. Beyond them the loss no longer changes: it is ln V, or that of argmax.
 inline constexpr double smallest_inverse_temperature = 0x1p-20;
 inline constexpr double largest_inverse_temperature = 0x1p20;
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "experiments/probes/roles.h"
-#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/tasks/task.h"
 
 namespace headscope::experiments {
@@ -40,11 +40,6 @@ struct HeadPair {
     double overlap, z;
 };
 
-struct RunEvent {
-    std::int64_t step, time;  ///< seconds since 1970
-    std::string kind, message;
-};
-
 struct RunSummary {
     std::string run, state;
     std::int64_t seed = 0, step = 0;
@@ -58,7 +53,7 @@ struct RunSummary {
     std::vector<HeadPair> top_pair;  ///< the pair with the highest overlap, or none
     std::vector<std::int64_t> grad_norm_steps;
     std::int64_t ablation_step = -1;  ///< -1: none
-    std::vector<RunEvent> events;     ///< in the order of the log
+    std::vector<LoggedEvent> events;  ///< in the order of the log
     std::vector<std::string> notes;   ///< what could not be used, and why
 };
 

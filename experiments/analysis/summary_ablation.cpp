@@ -32,12 +32,13 @@ void read_newest_ablation(const hdf5::File& file, RunSummary& summary) {
 
 }  // namespace
 
-void read_ablation(const hdf5::File& log, RunSummary& summary) {
+void read_ablation(const LogReader& log, RunSummary& summary) {
     const std::string path = RunPaths(summary.run).folder + "/ablation.h5";
     if (!path_exists(path)) return;
     try {
         const hdf5::File file = open_sealed(path);
-        if (root_text(file, "run_id") == root_text(log, "run_id")) read_newest_ablation(file, summary);
+        if ((file.has_attribute("/", "run_id") ? file.text_attribute("/", "run_id") : "") == log.run_id())
+            read_newest_ablation(file, summary);
         else summary.notes.push_back("ablation.h5 is of another run.");
     } catch (const IoError& error) {
         summary.notes.push_back(fmt::format("ablation.h5 cannot be used: {}.", error.what()));

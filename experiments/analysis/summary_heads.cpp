@@ -11,43 +11,24 @@ namespace headscope::experiments {
 
 namespace {
 
-/// All rows of /heads/<name>/value, and the shape of one; no values when there is no row.
-struct MetricRows {
-    hdf5::Dims shape;
-    std::vector<double> values;
-    std::size_t row_size() const {
-        std::int64_t size = 1;
-        for (const std::int64_t axis : shape) size *= axis;
-        return static_cast<std::size_t>(size);
-    }
-};
-
-void require(bool right_shape, const std::string& path) {
-    if (!right_shape) throw IoError("inspect: " + path + " has another shape than this version writes");
+void require(bool right_shape, const std::string& metric) {
+    if (!right_shape) throw IoError("inspect: /heads/" + metric + "/value has another shape than this version writes");
 }
 
-MetricRows all_rows(const hdf5::File& log, const std::string& name, std::size_t rank) {
-    const std::string path = "/heads/" + name + "/value";
-    if (!log.has_dataset(path)) return {};
-    hdf5::Dims shape = log.info(path).shape;
-    require(shape.size() == rank + 1, path);
-    shape.erase(shape.begin());
-    return {shape, log.read<double>(path)};
+/// A metric whose rows have `rank` axes; without values when the log does not have it, or has no row of it.
+Metric metric_of(const LogReader& log, const std::string& name, std::size_t rank) {
+    if (!log.has_metric(name)) return {};
+    Metric metric = log.metric(name);
+    require(metric.shape.size() == rank, name);
+    return metric;
 }
 
-MetricRows last_row(const hdf5::File& log, const std::string& name, std::size_t rank) {
-    MetricRows rows = all_rows(log, name, rank);
-    if (!rows.values.empty())
-        rows.values.erase(rows.values.begin(), rows.values.end() - static_cast<std::ptrdiff_t>(rows.row_size()));
-    return rows;
-}
-
-void read_grad_norms(const hdf5::File& log, RunSummary& summary) {
-    const MetricRows rows = all_rows(log, "grad_norm", 3);  // [L, H, 4]
+void read_grad_norms(const LogReader& log, RunSummary& summary) {
+    const Metric rows = metric_of(log, "grad_norm", 3);  // [L, H, 4]
     if (rows.values.empty()) return;
-    require(rows.shape[2] == 4, "/heads/grad_norm/value");
+    require(rows.shape[2] == 4, "grad_norm");
     make_rows(summary, rows.shape[0], rows.shape[1]);
-    summary.grad_norm_steps = log.read<std::int64_t>("/heads/grad_norm/step");
+    summary.grad_norm_steps = rows.steps;
     for (std::size_t i = 0; i < rows.values.size(); i += 4) {  // the last row stays
         HeadRow& head = summary.heads[i / 4 % summary.heads.size()];
         std::copy_n(rows.values.begin() + static_cast<std::ptrdiff_t>(i), 4, head.grad_norm.begin());
@@ -58,38 +39,40 @@ void read_grad_norms(const hdf5::File& log, RunSummary& summary) {
 }
 
 /// A metric of one number per head, its newest row.
-void read_numbers(const hdf5::File& log, const std::string& name, double HeadRow::*member, RunSummary& summary) {
-    const MetricRows row = last_row(log, name, 2);  // [L, H]
-    if (row.values.empty()) return;
-    make_rows(summary, row.shape[0], row.shape[1]);
-    for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].*member = row.values[i];
+void read_numbers(const LogReader& log, const std::string& name, double HeadRow::*member, RunSummary& summary) {
+    const Metric metric = metric_of(log, name, 2);  // [L, H]
+    const std::vector<double> row = metric.last_row();
+    if (row.empty()) return;
+    make_rows(summary, metric.shape[0], metric.shape[1]);
+    for (std::size_t i = 0; i < row.size(); ++i) summary.heads[i].*member = row[i];
 }
 
 /// What is measured of each head that tells its role. Returns true when that is all of it, at one and the same step.
-bool read_evidence(const hdf5::File& log, RunSummary& summary) {
+bool read_evidence(const LogReader& log, RunSummary& summary) {
     std::set<std::int64_t> steps;
     for (std::size_t m = 0; m < role_metrics.size(); ++m) {
-        const MetricRows row = last_row(log, role_metrics[m], 2);  // [L, H]
-        steps.insert(row.values.empty() ? -1 : last_step(log, "/heads/" + std::string(role_metrics[m]) + "/step"));
-        if (row.values.empty()) continue;
-        make_rows(summary, row.shape[0], row.shape[1]);
-        for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].evidence[m] = row.values[i];
+        const Metric metric = metric_of(log, role_metrics[m], 2);  // [L, H]
+        const std::vector<double> row = metric.last_row();
+        steps.insert(row.empty() ? -1 : metric.steps.back());
+        if (row.empty()) continue;
+        make_rows(summary, metric.shape[0], metric.shape[1]);
+        for (std::size_t i = 0; i < row.size(); ++i) summary.heads[i].evidence[m] = row[i];
     }
     return steps.size() == 1 && *steps.begin() >= 0;
 }
 
-void read_roles(const hdf5::File& log, RunSummary& summary) {
+void read_roles(const LogReader& log, RunSummary& summary) {
     const bool complete = read_evidence(log, summary);
-    const MetricRows row = last_row(log, "role", 2);  // [L, H]
-    if (!row.values.empty()) {
-        make_rows(summary, row.shape[0], row.shape[1]);
-        for (std::size_t i = 0; i < row.values.size(); ++i) summary.heads[i].role = role_of_code(row.values[i]);
+    const Metric roles = metric_of(log, "role", 2);  // [L, H]
+    if (const std::vector<double> row = roles.last_row(); !row.empty()) {
+        make_rows(summary, roles.shape[0], roles.shape[1]);
+        for (std::size_t i = 0; i < row.size(); ++i) summary.heads[i].role = role_of_code(row[i]);
         return;
     }
     if (!complete) return;
-    const std::string distance = "/heads/attention_distance/value";  // from 0, or -(T - 1), to T - 1
-    const auto seq_len = static_cast<std::int64_t>(log.number_attribute(distance, "maximum")) + 1;
-    const bool causal = log.number_attribute(distance, "minimum") >= 0;
+    const Metric distance = log.metric("attention_distance");  // from 0, or -(T - 1), to T - 1
+    const auto seq_len = static_cast<std::int64_t>(distance.maximum) + 1;
+    const bool causal = distance.minimum >= 0;
     const std::int64_t last_layer = summary.heads.back().layer;
     for (HeadRow& head : summary.heads) {
         const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer});
@@ -99,14 +82,15 @@ void read_roles(const hdf5::File& log, RunSummary& summary) {
 
 /// Means over the other heads. Given one head, its overlaps with the others are independent under the null, so their
 /// mean has the pair's standard deviation over sqrt(H - 1).
-void read_overlaps(const hdf5::File& log, RunSummary& summary) {
-    const MetricRows row = last_row(log, "overlap", 4);  // [L, 4, H, H]
-    if (row.values.empty()) return;
-    const std::int64_t layers = row.shape[0], heads = row.shape[2];
-    require(row.shape[1] == 4 && row.shape[3] == heads, "/heads/overlap/value");
+void read_overlaps(const LogReader& log, RunSummary& summary) {
+    const Metric metric = metric_of(log, "overlap", 4);  // [L, 4, H, H]
+    const std::vector<double> row = metric.last_row();
+    if (row.empty()) return;
+    const std::int64_t layers = metric.shape[0], heads = metric.shape[2];
+    require(metric.shape[1] == 4 && metric.shape[3] == heads, "overlap");
     make_rows(summary, layers, heads);
-    const double null_mean = summary.overlap_null_mean = log.number_attribute("/heads/overlap/value", "null_mean");
-    const double null_std = summary.overlap_null_std = log.number_attribute("/heads/overlap/value", "null_std");
+    const double null_mean = summary.overlap_null_mean = metric.null_mean;
+    const double null_std = summary.overlap_null_std = metric.null_std;
     if (heads < 2) return;
     std::size_t index = 0;
     for (std::int64_t layer = 0; layer < layers; ++layer)
@@ -114,7 +98,7 @@ void read_overlaps(const hdf5::File& log, RunSummary& summary) {
             for (std::int64_t i = 0; i < heads; ++i) {
                 double sum = 0;
                 for (std::int64_t j = 0; j < heads; ++j, ++index) {
-                    const double overlap = row.values[index];
+                    const double overlap = row[index];
                     if (i == j) continue;
                     sum += overlap;
                     if (i < j && (summary.top_pair.empty() || overlap > summary.top_pair[0].overlap))
@@ -142,7 +126,7 @@ void make_rows(RunSummary& summary, std::int64_t layers, std::int64_t heads) {
             summary.heads.push_back({layer, head, unknown, unknown, unknown, not_measured});
 }
 
-void read_heads(const hdf5::File& log, RunSummary& summary) {
+void read_heads(const LogReader& log, RunSummary& summary) {
     read_grad_norms(log, summary);
     read_numbers(log, "attention_entropy", &HeadRow::entropy, summary);
     read_numbers(log, "attention_distance", &HeadRow::distance, summary);

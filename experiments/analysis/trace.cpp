@@ -201,6 +201,7 @@ TraceResult trace_run(const std::string& run, std::optional<std::int64_t> step, 
     file.set_attribute("/", "step", checkpoint.step);
     file.write("/loss", {}, std::span<const double>(&loss, 1));
     file.describe("/loss", "nat/token", "mean cross-entropy over all scored targets");
+    file.make_group("/layers");  // there, and empty, in a model without layers
     datasets.write(file);
     for (const nn::Parameter& parameter : model.named_parameters()) {
         const Tensor& gradient = parameter.tensor.grad();

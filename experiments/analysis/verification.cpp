@@ -17,6 +17,7 @@
 #include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_consistency.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training/training_state.h"
@@ -111,42 +112,41 @@ FileReport verify_checkpoint(const std::string& file, const std::string& path, c
 
 // --- the log ---
 
-void check_log_config(FileReport& report, const hdf5::File& log, const Expected& expected) {
-    const std::string resolved = log.read_text("/config/resolved");
-    if (log.text_attribute("/", "config_sha256") != sha256(std::as_bytes(std::span(resolved))))
+void check_log_config(FileReport& report, const LogReader& log, const Expected& expected) {
+    const std::string resolved = log.resolved_config();
+    if (log.config_sha256() != sha256(resolved))
         report.problems.push_back("attribute config_sha256 is not that of /config/resolved");
     const Config config = parse_config(resolved, "/config/resolved");
-    if (log.integer_attribute("/", "seed") != config.seed)
-        report.problems.push_back("attribute seed is not that of /config/resolved");
+    if (log.seed() != config.seed) report.problems.push_back("attribute seed is not that of /config/resolved");
     if (expected.config && config_identity(config) != expected.identity)
         report.problems.push_back("/config/resolved is another config than config.toml");
 }
 
-void check_log_parameters(FileReport& report, const hdf5::File& log, const Expected& expected) {
+void check_log_parameters(FileReport& report, const LogReader& log, const Expected& expected) {
     if (!expected.trainer) return;
     std::vector<std::string> names;
     for (const nn::Parameter& parameter : expected.trainer->model().named_parameters()) names.push_back(parameter.name);
-    if (log.read_texts("/parameters/name") != names)
+    if (log.parameter_names() != names)
         report.problems.push_back("/parameters/name lists other parameters than the config's model has");
 }
 
 /// "fork", "replay" or nothing.
-std::string lineage_of(const hdf5::File& log) {
-    return log.has_attribute("/", "lineage") ? log.text_attribute("/", "lineage") : "";
+std::string lineage_of(const LogReader& log) {
+    const std::optional<Lineage> lineage = log.lineage();
+    return lineage ? lineage->kind : "";
 }
 
-/// A log says which checkpoints there must be. The folder is looked into after the log was read, so that a run may go
-/// on meanwhile.
-void check_log_checkpoints(FileReport& report, const hdf5::File& log, const std::string& folder) {
+/// A log says which checkpoints there must be. The folder is listed after the log was read, so that a run may go on
+/// meanwhile.
+void check_log_checkpoints(FileReport& report, const LogReader& log, const std::string& folder) {
     const std::string lineage = lineage_of(log);
     if (lineage == "replay") return;  // a log alone
     const std::vector<std::int64_t> steps = list_checkpoints(folder);
     if (lineage == "fork" && !path_exists(folder + "/" + start_checkpoint_name))
         report.problems.push_back(fmt::format("begins with checkpoints/{}, which is missing", start_checkpoint_name));
-    const bool finished = log.text_attribute("/", "state") == "finished";
-    const std::vector<std::int64_t> rows = log.read<std::int64_t>("/train/step");
-    const std::int64_t last_row = rows.empty() ? -1 : rows.back();
-    const std::int64_t every = parse_config(log.read_text("/config/resolved"), "/config/resolved").checkpoint.every;
+    const bool finished = log.state() == "finished";
+    const std::int64_t last_row = log.last_step("train");
+    const std::int64_t every = parse_config(log.resolved_config(), "/config/resolved").checkpoint.every;
     if (steps.empty() && (finished || (lineage.empty() && last_row >= every)))
         report.problems.push_back("tells of training that must have left checkpoints, and there are none");
     else if (finished && steps.back() <= last_row)
@@ -161,17 +161,16 @@ FileReport verify_log(const std::string& file, const std::string& path, const Ex
     FileReport report{file, "log", {}};
     collect(report, path, [&] {
         require_file(path);
-        const hdf5::File log = open_log(path);
+        const LogReader log(path);
         if (!is_sealed(read_file(path)))
             report.problems.push_back(
                 "has no checksum at its end: cut off, or rewritten by another tool, so damage would go unseen");
-        for (const std::string& problem : check_log(log)) report.problems.push_back(problem);
+        for (const std::string& problem : check_log(open_log(path))) report.problems.push_back(problem);
         if (!report.good()) return;
         check_log_config(report, log, expected);
         check_log_parameters(report, log, expected);
         if (!checkpoints.empty()) check_log_checkpoints(report, log, checkpoints);
-        report.note = fmt::format("{}, rows of /train: {}", log.text_attribute("/", "state"),
-                                  log.info("/train/step").shape.at(0));
+        report.note = fmt::format("{}, rows of /train: {}", log.state(), log.steps("train").size());
     });
     return report;
 }
@@ -217,7 +216,7 @@ FileReport verify_any(const std::string& file, const std::string& path, const Ex
 /// A replay leaves a log alone.
 bool is_replay(const std::string& path) {
     try {
-        return lineage_of(open_log(path)) == "replay";
+        return lineage_of(LogReader(path)) == "replay";
     } catch (const Error&) {
         return false;
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -184,6 +185,16 @@ Kind tables() {
     return kind;
 }
 
+/// A name and what it is, per line.
+template <class Named>
+std::string lines_of(const std::vector<Named>& all) {
+    std::size_t width = 0;
+    for (const Named& one : all) width = std::max(width, one.name.size());
+    std::string text;
+    for (const Named& one : all) text += fmt::format("{:<{}}  {}\n", one.name, width, one.doc);
+    return text;
+}
+
 }  // namespace
 
 std::vector<Kind> kinds() {
@@ -199,6 +210,22 @@ Kind find_kind(const std::string& verb, const std::string& name) {
         names.push_back(kind.name);
     }
     throw UsageError(fmt::format("{}: unknown kind \"{}\"{}", verb, name, suggestion(name, names)));
+}
+
+std::string list_text(const std::string& kind) {
+    if (kind.empty()) return lines_of(kinds());
+    return lines_of(find_kind("list", kind).entries);
+}
+
+std::string describe_text(const std::string& kind, const std::string& name) {
+    const Kind known = find_kind("describe", kind);
+    std::vector<std::string> names;
+    for (const KindEntry& entry : known.entries) {
+        if (entry.name == name) return fmt::format("{}: {}\n\n{}", entry.name, entry.doc, entry.describe());
+        names.push_back(entry.name);
+    }
+    throw UsageError(
+        fmt::format("describe: there is no \"{}\" among the {}{}", name, known.name, suggestion(name, names)));
 }
 
 }  // namespace headscope::experiments::cli

@@ -1,13 +1,13 @@
-// Standard input, output and error, which may be closed, full, or read by nobody any more.
+// Standard input, output and error: closed streams, and output that could not be written.
 #pragma once
 
 namespace headscope::experiments::cli {
 
-/// Puts /dev/null in the place of those that are closed. Else the next file that is opened gets the number, and what is
-/// printed goes into a checkpoint.
+/// Opens /dev/null for each of the three that is closed. Otherwise the next file that is opened would get its number,
+/// and printed text would go into that file, such as a checkpoint.
 void open_closed_streams();
 
-/// Throws IoError when something that was printed to standard output did not get there.
+/// Throws IoError when something printed to standard output could not be written.
 void require_output();
 
 }  // namespace headscope::experiments::cli

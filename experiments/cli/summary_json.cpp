@@ -76,7 +76,7 @@ std::string to_json(const RunSummary& summary) {
     for (const HeadRow& row : summary.heads) json["heads"].push_back(head_of(summary, row));
     json["sentences"] = sentences(summary);
     json["events"] = Json::array();
-    for (const RunEvent& event : summary.events)
+    for (const LoggedEvent& event : summary.events)
         json["events"].push_back(
             {{"step", event.step}, {"time", event.time}, {"kind", event.kind}, {"message", event.message}});
     return json.dump(2, ' ', false, Json::error_handler_t::replace);

@@ -62,7 +62,7 @@ std::string losses(const RunSummary& summary) {
     return text;
 }
 
-std::string newest_events(const std::vector<RunEvent>& events) {
+std::string newest_events(const std::vector<LoggedEvent>& events) {
     constexpr std::size_t shown = 8;
     if (events.empty()) return "";
     const std::size_t left_out = events.size() > shown ? events.size() - shown : 0;
@@ -70,7 +70,7 @@ std::string newest_events(const std::vector<RunEvent>& events) {
     if (left_out > 0) text += fmt::format(", the newest {}; {} before them are left out", shown, left_out);
     text += "\n";
     for (std::size_t i = left_out; i < events.size(); ++i) {
-        const RunEvent& event = events[i];
+        const LoggedEvent& event = events[i];
         text += wrapped(fmt::format("step {}  {}  {}", event.step, event.kind, event.message), "  ", "    ");
     }
     return text;
@@ -88,6 +88,11 @@ std::string to_text(const RunSummary& summary) {
     for (const std::string& sentence : sentences(summary)) text += wrapped(sentence, "  ", "  ");
     text += newest_events(summary.events);
     return text;
+}
+
+void print_summary(const std::string& folder, bool json) {
+    const RunSummary summary = read_summary(folder);
+    fmt::print("{}\n", json ? to_json(summary) : to_text(summary));
 }
 
 }  // namespace headscope::experiments::cli

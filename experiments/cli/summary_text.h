@@ -14,4 +14,7 @@ std::string to_text(const RunSummary& summary);
 /// The same and more as one JSON object.
 std::string to_json(const RunSummary& summary);
 
+/// Prints the summary of the run in `folder`. Throws as read_summary does.
+void print_summary(const std::string& folder, bool json);
+
 }  // namespace headscope::experiments::cli

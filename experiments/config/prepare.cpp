@@ -72,9 +72,9 @@ void refuse_uncountable(const nn::TransformerOptions& model) {
                             static_cast<double>(model.block.d_model);
     if (elements < most) return;
     throw UsageError(
-        fmt::format("model: a training step needs about {} of memory for one W_q alone; make "
-                    "model.num_heads, model.head_dim or model.d_model smaller",
-                    readable_bytes(4 * elements)));
+        fmt::format("model: a training step needs about {} of memory, more than is available; the largest part is one "
+                    "W_q with {}; make model.num_heads, model.head_dim or model.d_model smaller",
+                    readable_bytes(4 * elements), readable_bytes(4 * elements)));
 }
 
 // The data may fix the batch size, and the input length decides how many positions there must be.

@@ -1,4 +1,4 @@
-// From a tree of values to a Config, each key on its own. What keys say together is config_checks.h.
+// From a tree of values to a Config, each key on its own. Checks of several keys together: key_combinations.h.
 #pragma once
 
 #include <map>
@@ -10,7 +10,7 @@
 
 namespace headscope::experiments {
 
-/// What the reader leaves for those who check on: where each key was written, and which ones are unusable.
+/// What the checks of several keys need to know: where each key was written, and which keys have no usable value.
 struct ReadKeys {
     /// By path, "model.d_model"; only keys that were given. The type of [model.attention] is at "model.attention".
     std::map<std::string, SourcePosition> places;

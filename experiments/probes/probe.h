@@ -1,12 +1,12 @@
 // A probe: one per-head measurement, taken while training and written to /heads/<name>.
 //
-// There are two kinds. Most read the model as it is at some moment of a step (class Probe: measure). Those that look at
+// There are two kinds. Most read the model as it is at some stage of a step (class Probe: measure). Those that look at
 // what heads do are shown captured forward passes, one batch after the other (class CaptureProbe: accumulate), so that
 // memory holds one batch at a time and one pass serves all of them.
 //
 // Adding one: write probes/<name>.cpp with a Probe or CaptureProbe, end it with
 //   static const RegisterProbe registered("<name>", [] { return std::make_unique<MyProbe>(); });
-// and its test tests/experiments/<name>_test.cpp; the build finds both. A family of metrics may share a file.
+// and its test tests/experiments/probes/<name>_test.cpp; the build finds both. A family of metrics may share a file.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ struct ProbeSetup {
     }
 };
 
-/// When a probe runs. Row s is about the weights after s updates, whatever the moment.
+/// When a probe runs. Row s is about the weights after s updates, whatever the stage.
 enum class ProbeStage {
     weights,      ///< before step s, and after the last: reads weights
     activations,  ///< at the same place: is shown captured forward passes (CaptureProbe)
@@ -57,7 +57,7 @@ struct ProbeContext {
     /// Fixed evaluation batches (the first training batch when the task has no evaluation data). They may differ in
     /// their number of sequences.
     const std::vector<Batch>& eval_batches;
-    /// Moments gradients and update: the step's batch, and the number of micro-batches it was taken in
+    /// Stages gradients and update: the step's batch, and the number of micro-batches it was taken in
     /// (train.accumulate; split_batch() of micro_batches.h makes them).
     const Batch* batch = nullptr;
     std::int64_t micro_batches = 1;

@@ -1,9 +1,9 @@
-// Random heads, for the nulls that have no closed form: what a metric is for independent normal weights.
+// Random heads, for nulls without a closed form: the distribution of a metric for independent normal weights.
 //
 // A = U R for a d x k matrix of independent standard normals: U is uniform and independent of R, whose entries are all
 // independent: R_ii^2 ~ chi^2 with d - i degrees of freedom (i from 0), normals above the diagonal (Bartlett 1933). So
-// numbers that depend on the R's alone cost k x k draws, not d x k; and of two heads one can be turned so that its U is
-// the first k unit vectors, whereupon the other's part inside that space is its first k rows, all normal.
+// metrics that depend on the R's alone need k x k draws, not d x k. Of two heads, one can be rotated so that its U is
+// the first k unit vectors; the other's part in that subspace is then its first k rows, all normal.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,7 @@
-// Reading files that nobody vouches for.
+// Reading files without a checksum in a process of their own.
 //
-// HDF5 1.10 trusts what it parses: a flipped bit can make it write over memory and crash. Our own files carry checksums
-// and are checked before it sees a byte. Of others, only a process of their own keeps a crash from being ours.
+// HDF5 1.10 does not check what it parses: a flipped bit can make it write out of bounds and crash. Our own files carry
+// checksums, which are compared before HDF5 opens them. Other files are read in a child process, which may crash.
 #pragma once
 
 #include <functional>

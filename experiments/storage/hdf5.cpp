@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <utility>
 
 #include "experiments/base/errors.h"
@@ -30,9 +31,9 @@ std::string innermost_error() {
     return text;
 }
 
-// Two files in memory that share a name are one file to HDF5.
+// Two files in memory that share a name are one file to HDF5, whichever threads made them.
 std::string unique_name() {
-    thread_local int count = 0;
+    static std::atomic<int> count = 0;
     return fmt::format("headscope-memory-{}", ++count);
 }
 

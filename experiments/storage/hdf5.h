@@ -129,6 +129,8 @@ public:
     void make_scale(const std::string& path, const std::string& name);
     /// Attaches a scale to an axis and labels the axis with the scale's name.
     void attach_scale(const std::string& dataset, int axis, const std::string& scale);
+    /// The labels of a dataset's axes, which attach_scale() gives; "" for an axis without one.
+    std::vector<std::string> scale_names(const std::string& dataset) const;
 
 private:
     File(std::int64_t id, std::string name);

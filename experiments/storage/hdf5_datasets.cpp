@@ -2,6 +2,7 @@
 #include <hdf5_hl.h>
 
 #include <algorithm>
+#include <array>
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/hdf5.h"
@@ -237,6 +238,18 @@ void File::attach_scale(const std::string& dataset, int axis, const std::string&
     const std::string label = scale.substr(scale.rfind('/') + 1);
     check(H5DSattach_scale(target, source, index), dataset, "cannot take a dimension scale");
     check(H5DSset_label(target, index, label.c_str()), dataset, "cannot take an axis label");
+}
+
+std::vector<std::string> File::scale_names(const std::string& dataset) const {
+    const Handle handle = open_dataset(dataset);
+    std::vector<std::string> names;
+    for (std::size_t axis = 0; axis < info(dataset).shape.size(); ++axis) {
+        std::array<char, 256> label{};
+        const auto length = H5DSget_label(handle, static_cast<unsigned>(axis), label.data(), label.size());
+        check(length, dataset, "has an axis whose label cannot be read");
+        names.emplace_back(label.data());
+    }
+    return names;
 }
 
 }  // namespace headscope::experiments::hdf5

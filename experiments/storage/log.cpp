@@ -144,6 +144,23 @@ void Log::set_lineage(const Lineage& lineage) {
     set_attribute("changes", lineage.changes);
 }
 
+void Log::set_config(const std::string& resolved, const std::string& source) {
+    set_text("/config/resolved", resolved, "the whole config, every key written out");
+    set_text("/config/source", source, "the config file as it was given");
+}
+
+void Log::set_floor(const std::string& name, double loss) {
+    set_number("/task/floors/" + name, loss, "nat", "loss of a model that knows `" + name + "`");
+}
+
+void Log::set_reference(const std::string& name, double loss) {
+    set_number("/task/references/" + name, loss, "nat", "loss to compare with: `" + name + "`");
+}
+
+void Log::set_vocabulary(const std::vector<std::string>& tokens) {
+    set_texts("/task/vocabulary", tokens, "what each token stands for");
+}
+
 void Log::set_text(const std::string& path, const std::string& text, const std::string& long_name) {
     state_->replace(path);
     state_->file.write_text(path, text);

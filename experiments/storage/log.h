@@ -52,10 +52,17 @@ public:
     void set_attribute(const std::string& name, std::int64_t value);
     bool has_attribute(const std::string& name) const;
     void set_lineage(const Lineage& lineage);
-    /// A scalar string or f64 dataset, for example "/config/resolved" or "/task/floors/both"; overwrites.
+    /// /config: the whole config, every key written out, and the file as it was given.
+    void set_config(const std::string& resolved, const std::string& source);
+    /// /task/floors/<name>: the loss (nat) of a model that knows that much; /task/references/<name>: one to compare
+    /// with.
+    void set_floor(const std::string& name, double loss);
+    void set_reference(const std::string& name, double loss);
+    /// /task/vocabulary: what each token stands for.
+    void set_vocabulary(const std::vector<std::string>& tokens);
+    // The same by path: a scalar string or f64 dataset, a one-dimensional string dataset; overwrite.
     void set_text(const std::string& path, const std::string& text, const std::string& long_name);
     void set_number(const std::string& path, double value, const std::string& units, const std::string& long_name);
-    /// A one-dimensional string dataset, for example "/task/vocabulary"; overwrites.
     void set_texts(const std::string& path, const std::vector<std::string>& texts, const std::string& long_name);
 
     // Series. Declaring one that is there already (a resumed run) checks that it is the same and keeps its rows.

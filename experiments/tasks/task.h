@@ -4,7 +4,7 @@
 // TaskSettings and a Task, and end it with
 //   static const RegisterType<TaskSettings> registered("<type>", "what it is in one line",
 //                                        [] { return std::make_unique<MySettings>(); });
-// Its test is tests/experiments/<type>_task_test.cpp; the build finds both.
+// Its test is tests/experiments/tasks/<type>_task_test.cpp; the build finds both.
 #pragma once
 
 #include <cstdint>

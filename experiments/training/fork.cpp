@@ -10,9 +10,8 @@
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
 #include "experiments/config/writer.h"
-#include "experiments/storage/hdf5.h"
 #include "experiments/storage/log.h"
-#include "experiments/storage/log_seal.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/training/run.h"
 
 namespace headscope::experiments {
@@ -20,12 +19,10 @@ namespace {
 
 /// Seconds trained before `step`, as far as the log tells.
 double elapsed_before(const PastRun& run, std::int64_t step) {
-    const hdf5::File log = open_log(run.paths.log);
-    const auto steps = log.read<std::int64_t>("/train/step");
-    const auto elapsed = log.read<double>("/train/elapsed");
+    const Series elapsed = LogReader(run.paths.log).series("train/elapsed");
     double seconds = 0;
-    for (std::size_t i = 0; i < std::min(steps.size(), elapsed.size()); ++i)
-        if (steps[i] < step) seconds = elapsed[i];
+    for (std::size_t i = 0; i < elapsed.steps.size(); ++i)
+        if (elapsed.steps[i] < step) seconds = elapsed.values[i];
     return seconds;
 }
 

@@ -9,9 +9,7 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
-#include "experiments/storage/hdf5.h"
-#include "experiments/storage/log_reading.h"
-#include "experiments/storage/log_seal.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training/progress_observer.h"
 #include "experiments/training/training_loop.h"
@@ -28,17 +26,12 @@ bool same_bits(const Tensor& a, const Tensor& b) {
            std::memcmp(a.bytes(), b.bytes(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
 }
 
-void read_rows(const hdf5::File& log, PastRun& run) {
-    const auto steps = log.read<std::int64_t>("/train/step");
-    const auto loss = log.read<double>("/train/loss"), lr = log.read<double>("/train/lr"),
-               grad_norm = log.read<double>("/train/grad_norm");
-    const auto eval_steps = log.read<std::int64_t>("/eval/step");
-    const auto eval_loss = log.read<double>("/eval/loss");
-    if (loss.size() != steps.size() || lr.size() != steps.size() || grad_norm.size() != steps.size() ||
-        eval_loss.size() != eval_steps.size())
-        throw IoError(run.paths.log + ": the datasets of /train or /eval differ in length; the log is damaged");
-    for (std::size_t i = 0; i < steps.size(); ++i) run.train_rows[steps[i]] = {loss[i], lr[i], grad_norm[i]};
-    for (std::size_t i = 0; i < eval_steps.size(); ++i) run.eval_losses[eval_steps[i]] = eval_loss[i];
+void read_rows(const LogReader& log, PastRun& run) {
+    const Series loss = log.series("train/loss"), lr = log.series("train/lr"),
+                 grad_norm = log.series("train/grad_norm"), eval = log.series("eval/loss");
+    for (std::size_t i = 0; i < loss.steps.size(); ++i)
+        run.train_rows[loss.steps[i]] = {loss.values[i], lr.values[i], grad_norm.values[i]};
+    for (std::size_t i = 0; i < eval.steps.size(); ++i) run.eval_losses[eval.steps[i]] = eval.values[i];
 }
 
 /// The best evaluation among those at or before `step`, as training counts them.
@@ -86,24 +79,24 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
     if (!has_log && !has_config)
         throw UsageError(folder + " holds no config.toml and no log.h5; name the folder of a run");
     if (!has_log) throw UsageError(folder + " has no log.h5 (yet): nothing of the run is known");
-    const hdf5::File log = open_log(run.paths.log);
-    const std::string lineage = log.has_attribute("/", "lineage") ? log.text_attribute("/", "lineage") : "";
-    if (lineage == "replay")
-        throw UsageError(fmt::format("{} is a replay of {}; name that run", folder, log.text_attribute("/", "parent")));
+    const LogReader log(run.paths.log);
+    const std::optional<Lineage> lineage = log.lineage();
+    if (lineage && lineage->kind == "replay")
+        throw UsageError(fmt::format("{} is a replay of {}; name that run", folder, lineage->parent));
     if (!has_config) throw UsageError(folder + " holds no config.toml; name the folder of a run");
 
     run.experiment = build_experiment(load_config(run.paths.config, overrides));
-    const Config logged = parse_config(log.read_text("/config/resolved"), run.paths.log + ":/config/resolved");
+    const Config logged = parse_config(log.resolved_config(), log.resolved_config_place());
     if (config_identity(logged) != config_identity(run.experiment.config))
         throw UsageError(
             fmt::format("{} is the config of another run than {} tells of; the latter holds its own in "
                         "/config/resolved",
                         run.paths.config, run.paths.log));
-    run.run_id = log.text_attribute("/", "run_id");
-    run.finished = log.text_attribute("/", "state") == "finished";
-    run.warnings = differences_noted_in(log);
-    for (std::string& difference : differences_to_this_program(log)) run.warnings.push_back(std::move(difference));
-    if (lineage == "fork") run.first_step = log.integer_attribute("/", "parent_step");
+    run.run_id = log.run_id();
+    run.finished = log.state() == "finished";
+    run.warnings = log.differences_noted();
+    for (std::string& difference : log.differences_to_this_program()) run.warnings.push_back(std::move(difference));
+    if (lineage && lineage->kind == "fork") run.first_step = lineage->parent_step;
     read_rows(log, run);
     run.last_step = run.first_step;
     if (!run.train_rows.empty()) run.last_step = std::max(run.last_step, run.train_rows.rbegin()->first);

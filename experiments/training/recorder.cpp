@@ -31,8 +31,7 @@ void describe_run(Log& log, const Config& config) {
     log.set_attribute("threads", static_cast<std::int64_t>(num_threads()));
     log.set_attribute("seed", config.seed);
     log.set_attribute("config_sha256", sha256(std::as_bytes(std::span(resolved))));
-    log.set_text("/config/resolved", resolved, "the whole config, every key written out");
-    log.set_text("/config/source", config.source, "the config file as it was given");
+    log.set_config(resolved, config.source);
 }
 
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
@@ -68,14 +67,9 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     std::vector<std::string> names;
     for (const nn::Parameter& parameter : parameters_) names.push_back(parameter.name);
     log_->declare_parameters(names);
-    for (const Floor& floor : task.floors())
-        log_->set_number("/task/floors/" + floor.name, floor.loss, "nat",
-                         "loss of a model that knows `" + floor.name + "`");
-    for (const Floor& reference : task.references())
-        log_->set_number("/task/references/" + reference.name, reference.loss, "nat",
-                         "loss to compare with: `" + reference.name + "`");
-    if (!task.vocabulary().empty())
-        log_->set_texts("/task/vocabulary", task.vocabulary(), "what each token stands for");
+    for (const Floor& floor : task.floors()) log_->set_floor(floor.name, floor.loss);
+    for (const Floor& reference : task.references()) log_->set_reference(reference.name, reference.loss);
+    if (!task.vocabulary().empty()) log_->set_vocabulary(task.vocabulary());
     set_state("running");
     publish();
 }

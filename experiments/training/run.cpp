@@ -12,7 +12,7 @@
 #include "autograd/profile.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
-#include "experiments/storage/log_reading.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_lock.h"
@@ -57,7 +57,7 @@ public:
         std::vector<std::string> notes;
         const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, notes);
         if (checkpoint)
-            for (std::string& difference : differences_to_this_program(open_log(paths_.log)))
+            for (std::string& difference : LogReader(paths_.log).differences_to_this_program())
                 notes.push_back(std::move(difference));
         for (const std::string& note : notes) hooks_.message(note);
         if (!checkpoint) {

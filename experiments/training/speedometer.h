@@ -1,4 +1,4 @@
-// How far a training run is, and how fast.
+// Progress and speed of a training run.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ struct Progress {
 /// Steps and time left, from the speed of the last seconds.
 class Speedometer {
 public:
-    /// To be called once a step, with the number of tokens that it has read.
+    /// Call it once a step. `tokens`: how many the step has read.
     Progress progress(std::int64_t step, std::int64_t steps, double loss, std::int64_t tokens) {
         tokens_ += tokens;
         ++steps_;

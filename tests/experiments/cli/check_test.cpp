@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "experiments/base/errors.h"
-#include "experiments/cli/verbs.h"
+#include "experiments/cli/check_text.h"
 #include "tests/experiments/temporary_folder.h"
 
 namespace headscope::experiments {
@@ -23,7 +23,7 @@ protected:
                         const std::optional<std::string>& text = std::nullopt) const {
         testing::internal::CaptureStdout();
         try {
-            cli::check(path_, overrides, text);
+            cli::print_check(path_, overrides, text);
         } catch (const std::exception& error) {
             EXPECT_NE(dynamic_cast<const UsageError*>(&error), nullptr) << error.what();
             if (refusal != nullptr) *refusal = error.what();

@@ -91,15 +91,15 @@ TEST(Describe, ProbesSayHowTheyMeasure) {
     for (const char* part : {"log.probes.overlap = N", "/heads/overlap/value", "formula     ||U_i^T U_j||_F^2",
                              "dimensions  step, layer, projection (q k v o), head, head_other\n", "units       1\n",
                              "range       0 to 1\n", "source      Bjorck", "invariance  GL\n",
-                             "moment      weights, before", "passes      none\n",
+                             "stage       weights, before", "passes      none\n",
                              "null        mean 0.25, standard deviation 0.01645, for d_model = 64 and head_dim = 16\n"})
         EXPECT_TRUE(contains(overlap, part)) << part << " in\n" << overlap;
     const std::string grad_norm = describe_text("probes", "grad_norm");
     EXPECT_TRUE(contains(grad_norm, "range       0 to inf\n")) << grad_norm;
     EXPECT_TRUE(contains(grad_norm, "null        none\n"));
-    EXPECT_TRUE(contains(grad_norm, "moment      gradients, on steps that train"));
+    EXPECT_TRUE(contains(grad_norm, "stage       gradients, on steps that train"));
     const std::string entropy = describe_text("probes", "attention_entropy");
-    EXPECT_TRUE(contains(entropy, "moment      activations")) << entropy;
+    EXPECT_TRUE(contains(entropy, "stage       activations")) << entropy;
     EXPECT_TRUE(contains(entropy, "passes      forward, over evaluation batches\n"));
 }
 
@@ -115,8 +115,8 @@ TEST(Describe, UnknownNamesGetTheNearest) {
     EXPECT_EQ(message_of([] { list_text("optimisers"); }),
               "list: unknown kind \"optimisers\"; did you mean optimizers?");
     EXPECT_EQ(message_of([] { describe_text("weather", "sgd"); }),
-              "describe: unknown kind \"weather\"; known: tasks, attentions, positions, modules, optimizers, "
-              "schedules, probes, tables");
+              "describe: unknown kind \"weather\"; known: tasks, attentions, positions, norms, "
+              "feed_forwards, optimizers, schedules, modules, probes, tables");
     EXPECT_EQ(message_of([] { describe_text("probes", "grad_nrom"); }),
               "describe: there is no \"grad_nrom\" among the probes; did you mean grad_norm?");
 }

@@ -115,7 +115,10 @@ TEST(Resolved, WritesEveryKeyOnce) {
     const std::string text = config.resolved();
     for (const Section& section : sections_of(config)) {
         for (const Field& field : section.fields.list()) {
-            EXPECT_NE(text.find(field.key), std::string::npos) << section.name << " " << field.key;
+            if (field.key == "name") continue;  // the first line
+            const bool written = text.find("\n" + field.key + " = ") != std::string::npos ||
+                                 text.find("." + field.key + "]\n") != std::string::npos;
+            EXPECT_TRUE(written || is_unset(field)) << section.name << " " << field.key;
         }
     }
     EXPECT_EQ(text.substr(0, 20), "name = \"x\"\nseed = 0\n");

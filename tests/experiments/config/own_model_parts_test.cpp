@@ -147,10 +147,12 @@ TEST(OwnModelParts, AreCheckedLikeOurs) {
               "\"rotary\", only for \"scale\"");
     // A wrong type says nothing about the keys that follow.
     EXPECT_EQ(error_of(minimal + "[model.attention]\ntype = \"windwo\"\nwidth = 3"),
-              "run.toml:5:8: model.attention.type must be one of \"linear\", \"softmax\", \"uniform\", \"window\", got "
+              "run.toml:5:8: model.attention.type must be one of \"linear\", \"sigmoid\", \"softmax\", \"uniform\", "
+              "\"window\", got "
               "\"windwo\"; did you mean \"window\"?");
     EXPECT_EQ(error_of(minimal + "[model]\nattention = 3"),
-              "run.toml:5:13: model.attention must be one of \"linear\", \"softmax\", \"uniform\", \"window\", got the "
+              "run.toml:5:13: model.attention must be one of \"linear\", \"sigmoid\", \"softmax\", \"uniform\", "
+              "\"window\", got the "
               "integer 3");
     EXPECT_EQ(error_of(minimal, {"model.attention=softmax,window"}),
               "command line: model.attention=softmax,window: model.attention takes one value, not a list; `headscope "

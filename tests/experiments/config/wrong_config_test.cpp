@@ -53,7 +53,15 @@ INSTANTIATE_TEST_SUITE_P(
             "run.toml:5:15: model.init.clone_heads must be a list of any of \"q\", \"k\", \"v\", \"o\", got the string "
             "\"q\""},
         // out of range
-        Wrong{"[model]\nnum_layers = 0", "run.toml:5:14: model.num_layers must be from 1 to 1000000, got 0"},
+        Wrong{"[model]\nnum_layers = -1", "run.toml:5:14: model.num_layers must be from 0 to 1000000, got -1"},
+        Wrong{"[model]\nkv_heads = 5",
+              "run.toml:5:12: model.kv_heads = 5 is more than model.num_heads = 4; a group needs a head"},
+        Wrong{"[model]\nwindow = 3\ncausal = false",
+              "run.toml:5:10: model.window needs model.causal = true: it is counted back from each token"},
+        Wrong{"[optimizer.groups.matrx]\nlr_scale = 2",
+              "run.toml:4:19: unknown key optimizer.groups.matrx; did you mean matrix?"},
+        Wrong{"[optimizer.groups.bias]\nlr_scale = -2",
+              "run.toml:5:12: optimizer.groups.bias.lr_scale must be at least 0, got -2"},
         Wrong{"[model]\ndropout = 1", "run.toml:5:11: model.dropout must be at least 0 and below 1, got 1"},
         Wrong{"rate = 0.0", "run.toml:4:8: task.rate must be above 0 and at most 1, got 0.0"},
         Wrong{"seq_len = -5", "run.toml:4:11: task.seq_len must be at least 1, got -5"},
@@ -64,7 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
             "[model]\nnorm = \"Pre\"",
             "run.toml:5:8: model.norm must be one of \"none\", \"pre\", \"post\", got \"Pre\"; did you mean \"pre\"?"},
         Wrong{"[model]\nattention = \"lineal\"",
-              "run.toml:5:13: model.attention must be one of \"linear\", \"softmax\", \"uniform\", got \"lineal\"; did "
+              "run.toml:5:13: model.attention must be one of \"linear\", \"sigmoid\", \"softmax\", \"uniform\", got "
+              "\"lineal\"; did "
               "you mean \"linear\"?"},
         Wrong{"[optimizer]\ntype = \"adma\"\nmomentum = 0.5",
               "run.toml:5:8: optimizer.type must be one of \"adam\", \"adamw\", \"muon\", \"rmsprop\", \"sgd\", got "

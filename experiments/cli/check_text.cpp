@@ -1,3 +1,5 @@
+#include "experiments/cli/check_text.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -6,7 +8,6 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/cli/text_tokens.h"
-#include "experiments/cli/verbs.h"
 #include "experiments/config/config.h"
 #include "experiments/config/memory.h"
 
@@ -90,8 +91,8 @@ void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std
 
 }  // namespace
 
-void check(const std::string& config, const std::vector<std::string>& overrides,
-           const std::optional<std::string>& text) {
+void print_check(const std::string& config, const std::vector<std::string>& overrides,
+                 const std::optional<std::string>& text) {
     const Experiment experiment = build_experiment_of_any_size(load_config(config, overrides));
     const std::optional<double> available = available_memory();
     const MemoryEstimate memory = estimate_memory(experiment);

@@ -6,7 +6,7 @@
 
 #include "experiments/analysis/verification.h"
 #include "experiments/base/errors.h"
-#include "experiments/cli/verbs.h"
+#include "experiments/cli/verb.h"
 
 namespace headscope::experiments::cli {
 
@@ -39,22 +39,37 @@ std::string to_json(const std::string& path, const std::vector<FileReport>& repo
     return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);  // names may be no UTF-8
 }
 
-}  // namespace
+class Verify : public Verb {
+public:
+    void declare(VerbOptions& options) override {
+        options.required("path", path_, "the run's folder, or a single file");
+        options.flag("--json", json_, "as JSON");
+    }
 
-void verify(const std::string& path, bool json) {
-    const std::vector<FileReport> reports =
-        std::filesystem::is_directory(path) ? verify_run(path) : std::vector<FileReport>{verify_file(path)};
-    const auto wrong = std::ranges::count_if(reports, [](const FileReport& report) { return !report.good(); });
-    if (json) {
-        fmt::print("{}\n", to_json(path, reports, wrong == 0));
-    } else {
-        fmt::print("{}", to_text(reports));
-        if (wrong == 0) fmt::print("all is well: {} {}\n", reports.size(), reports.size() == 1 ? "file" : "files");
+    void run(const std::atomic<bool>&) override {
+        const std::vector<FileReport> reports =
+            std::filesystem::is_directory(path_) ? verify_run(path_) : std::vector<FileReport>{verify_file(path_)};
+        const auto wrong = std::ranges::count_if(reports, [](const FileReport& report) { return !report.good(); });
+        if (json_) {
+            fmt::print("{}\n", to_json(path_, reports, wrong == 0));
+        } else {
+            fmt::print("{}", to_text(reports));
+            if (wrong == 0) fmt::print("all is well: {} {}\n", reports.size(), reports.size() == 1 ? "file" : "files");
+        }
+        if (wrong > 0) {
+            std::fflush(stdout);
+            throw CheckFailed(fmt::format("verify: {}: {} of {} files wrong or missing", path_, wrong, reports.size()));
+        }
     }
-    if (wrong > 0) {
-        std::fflush(stdout);
-        throw CheckFailed(fmt::format("verify: {}: {} of {} files wrong or missing", path, wrong, reports.size()));
-    }
-}
+
+private:
+    std::string path_;
+    bool json_ = false;
+};
+
+const RegisterType<Verb> registered("verify", "is all that a run left on disk whole? exit 1 when not",
+                                    [] { return std::make_unique<Verify>(); });
+
+}  // namespace
 
 }  // namespace headscope::experiments::cli

@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+
+#include "experiments/cli/progress.h"
+#include "experiments/cli/summary_text.h"
+#include "experiments/cli/verb.h"
+#include "experiments/training/run.h"
+
+namespace headscope::experiments::cli {
+
+namespace {
+
+class Resume : public Verb {
+public:
+    void declare(VerbOptions& options) override {
+        options.required("run", run_, "the run's folder");
+        options.optional("overrides", overrides_, "keys to change: train.steps, log.*, checkpoint.*, eval.*");
+    }
+
+    bool computes() const override { return true; }
+
+    void run(const std::atomic<bool>& stop) override {
+        ProgressPrinter printer(stderr);
+        const RunResult result = resume_run(run_, overrides_, {.hooks = hooks_of(printer, stop)});
+        printer.erase();
+        if (!result.was_finished) {
+            print_summary(run_, false);
+            return;
+        }
+        const Config config = load_config(run_ + "/config.toml", overrides_);
+        fmt::print("{} is finished at step {}; nothing to do ({} goes further)\n", run_, result.steps_done,
+                   result.steps_done == config.train.steps ? "train.steps=N" : "eval.patience=0");
+    }
+
+private:
+    std::string run_;
+    std::vector<std::string> overrides_;
+};
+
+const RegisterType<Verb> registered("resume", "go on with a run that was stopped or killed",
+                                    [] { return std::make_unique<Resume>(); });
+
+}  // namespace
+
+}  // namespace headscope::experiments::cli

@@ -1,0 +1,113 @@
+// Reads log.h5: the one place, beside the writer (log.h), that knows paths inside a log. scripts/headscope.py is its
+// twin in Python.
+//
+//   const LogReader log = LogReader::of_run("runs/a-s0", "inspect");
+//   const Series loss = log.series("eval/loss");         // loss.steps, loss.values
+//   const Metric overlap = log.metric("overlap");        // rows of [L, 4, H, H]
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/storage/hdf5.h"
+#include "experiments/storage/log.h"
+
+namespace headscope::experiments {
+
+/// A column of a group of scalar series, f64 whatever the log's type.
+struct Series {
+    std::string units, long_name;
+    std::vector<std::int64_t> steps;
+    std::vector<double> values;  ///< one for each step
+};
+
+/// A per-head metric, /heads/<name>.
+struct Metric {
+    std::string name, units, long_name;
+    std::vector<std::int64_t> steps;
+    std::vector<std::string> dimensions;  ///< of a row: "layer", "head", ...
+    hdf5::Dims shape;                     ///< of a row
+    std::vector<double> values;           ///< all rows, one behind the other
+    double minimum, maximum;              ///< of its range
+    double null_mean, null_std;           ///< for random matrices; NaN when the metric has no null
+
+    std::size_t row_size() const;
+    /// The values of the newest row; none without a row.
+    std::vector<double> last_row() const;
+};
+
+struct LoggedEvent {
+    std::int64_t step, time;  ///< seconds since 1970
+    std::string kind, message;
+};
+
+struct NamedNumber {
+    std::string name;
+    double value;
+};
+
+class LogReader {
+public:
+    /// The log at `path`. Throws IoError when it cannot be read, is damaged, or is not a log of a schema known here.
+    explicit LogReader(const std::string& path);
+    /// RUN/log.h5. Throws UsageError, beginning with `verb`, when there is no such folder or no log in it.
+    static LogReader of_run(const std::string& run, const std::string& verb);
+
+    // --- the run ---
+
+    std::string state() const;  ///< "running", "finished" or "failed"
+    std::string run_id() const;
+    std::int64_t seed() const;
+    std::string config_sha256() const;
+    std::string resolved_config() const;  ///< TOML
+    /// Where resolved_config() stands, for messages: "<log>: /config/resolved".
+    std::string resolved_config_place() const;
+    /// Where a run comes from that did not start from scratch. What the log does not say is empty, the step -1.
+    std::optional<Lineage> lineage() const;
+    /// How the program, compiler and machine at hand differ from those that the log was last written with, a sentence
+    /// each. Every one is a reason why bits may differ.
+    std::vector<std::string> differences_to_this_program() const;
+    /// The same of those with which the run was resumed, from its events.
+    std::vector<std::string> differences_noted() const;
+
+    // --- scalar series ---
+
+    /// Columns of a group ("train", "eval"), sorted, without `step`; none when there is no such group.
+    std::vector<std::string> columns(const std::string& group) const;
+    bool has_series(const std::string& name) const;
+    /// "train/loss". Throws IoError when it has another number of values than steps.
+    Series series(const std::string& name) const;
+    /// The last value; NaN without a row, or without the series.
+    double last_value(const std::string& name) const;
+    /// The steps of a group; none when there is no such group.
+    std::vector<std::int64_t> steps(const std::string& group) const;
+    /// The last of them; -1 without a row.
+    std::int64_t last_step(const std::string& group) const;
+
+    // --- what else there is ---
+
+    /// Names of the metrics under /heads, sorted, whether or not this program knows them.
+    std::vector<std::string> metrics() const;
+    bool has_metric(const std::string& name) const;
+    /// Throws IoError when it is no metric.
+    Metric metric(const std::string& name) const;
+    std::vector<std::string> parameter_names() const;
+    std::vector<LoggedEvent> events() const;
+    std::vector<NamedNumber> floors() const;
+    std::vector<NamedNumber> references() const;
+
+private:
+    explicit LogReader(hdf5::File file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+    std::string root_text(const std::string& name) const;
+    std::vector<NamedNumber> numbers(const std::string& group) const;
+
+    hdf5::File file_;
+    std::string path_;
+};
+
+/// How far a run has come, as far as its log and its checkpoints show.
+std::int64_t steps_done(const std::string& run, const LogReader& log);
+
+}  // namespace headscope::experiments
