@@ -32,6 +32,30 @@ TEST(Parallel, NumberOfThreads) {
     EXPECT_EQ(num_threads(), before);
 }
 
+TEST(Parallel, ALimitIsOfItsThreadAndItsScope) {
+    const Threads threads(3);
+    {
+        const ThreadLimit two(2);
+        EXPECT_EQ(num_threads(), 2);
+        int elsewhere = 0;
+        std::thread([&] {
+            const ThreadLimit five(5);
+            elsewhere = num_threads();
+        }).join();
+        EXPECT_EQ(elsewhere, 5);
+        std::thread([&] { elsewhere = num_threads(); }).join();
+        EXPECT_EQ(elsewhere, 3);
+        {
+            const ThreadLimit one(1);
+            set_num_threads(4);  // for who has no limit
+            EXPECT_EQ(num_threads(), 1);
+        }
+        EXPECT_EQ(num_threads(), 2);
+        EXPECT_EQ(error_of([] { ThreadLimit(0); }), "threads: 0 is not a number of threads; give 1 to 1024");
+    }
+    EXPECT_EQ(num_threads(), 4);
+}
+
 std::vector<std::pair<std::int64_t, std::int64_t>> borders(std::int64_t n, std::int64_t grain) {
     std::vector<std::pair<std::int64_t, std::int64_t>> result;
     std::mutex mutex;
