@@ -29,8 +29,9 @@ GradientTree::GradientTree(const std::vector<nn::Parameter>& parameters) {
 void GradientTree::add_part() {
     Sum part{1, {}};
     for (const auto& [dtype, size] : sizes_) part.blocks[dtype] = Tensor::empty({size}, dtype);
-    for (Place& place : places_) {
-        Tensor& block = part.blocks[place.parameter.dtype()];
+    parallel_chunks(static_cast<std::int64_t>(places_.size()), [&](std::int64_t number) {
+        Place& place = places_[static_cast<std::size_t>(number)];
+        Tensor& block = part.blocks.at(place.parameter.dtype());
         const std::size_t width = size_of(block.dtype()),
                           bytes = static_cast<std::size_t>(place.parameter.numel()) * width;
         std::byte* const to = block.bytes() + static_cast<std::size_t>(place.offset) * width;
@@ -39,7 +40,7 @@ void GradientTree::add_part() {
         else std::memset(to, 0, bytes);
         place.has_gradient = place.has_gradient || gradient.defined();
         place.parameter.set_grad({});
-    }
+    });
     // Like a carry in a binary number: two sums of as many parts become one of twice as many.
     while (!sums_.empty() && sums_.back().parts == part.parts) {
         add(sums_.back(), part);

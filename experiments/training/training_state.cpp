@@ -98,9 +98,15 @@ double TrainingState::compute_gradients(const Batch& batch) {
         const Tensor mean = cross_entropy(model_->forward(micro.inputs), micro.targets);
         losses.push_back(micro.weight * mean.item());
         backward(mean, {.gradient = Tensor::full({}, micro.weight, mean.dtype())});
-        if (parts > 1) tree.add_part();
+        if (parts > 1) {
+            tree.add_part();
+            mark("sum of the parts");
+        }
     }
-    if (parts > 1) tree.finish();
+    if (parts > 1) {
+        tree.finish();
+        mark("sum of the parts");
+    }
     return tree_sum(losses);
 }
 
