@@ -4,21 +4,19 @@ attention maps, roles, ablations. Works on a run that is still training, too. Th
 
 Exit: 0 done (figures whose data were not logged are named), 2 usage, 74 damaged or foreign file."""
 import argparse
-import hashlib
 import io
 import os
 import pathlib
-import re
 import sys
 import warnings
 
 try:
-    import h5py
     import matplotlib
 
     from figure_parts import CHINESE, NoSuchStep, NotLogged
     from figures import (ablation, attention, circuit_cosine, grad_cosine, grad_norm, grad_norm_by_class, heads,
                          lag_profile, loss, overlap, roles)
+    from headscope import open_file
 except ImportError as error:
     if __name__ != "__main__":
         raise
@@ -53,22 +51,6 @@ def arguments(given=None):
     parser.add_argument("--format", choices=["png", "svg", "both"], default="both")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=NAMES, default=NAMES, help=", ".join(NAMES))
     return parser.parse_args(given)
-
-
-def open_file(path, schema):
-    """An open HDF5 file of ours. Its last line is a checksum (a file that another tool has rewritten has none): HDF5
-    trusts what it reads, and damage can crash it."""
-    content = path.read_bytes()
-    seal = re.search(rb"\nheadscope log sha256 ([0-9a-f]{64})\n\Z", content[-100:])
-    if seal and hashlib.sha256(content[:-len(seal[0])]).hexdigest() != seal[1].decode():
-        raise OSError(f"{path}: damaged: its checksum does not fit its contents")
-    try:
-        file = h5py.File(io.BytesIO(content), "r")
-    except OSError as error:
-        raise OSError(f"{path}: no HDF5 file, or damaged: {error}")
-    if file.attrs.get("schema_name") != schema:
-        raise OSError(f"{path}: no {schema} file: attribute schema_name is {file.attrs.get('schema_name', 'missing')}")
-    return file
 
 
 def draw(name, log, folder, step):
@@ -129,7 +111,7 @@ def plot(options):
     if not path.exists():
         raise Refused(f"{options.run}: no such run; name the folder of a run, or its log.h5", 2)
     try:
-        with open_file(path, "headscope.log") as log:
+        with open_file(path) as log:
             drawn, skipped = draw_all(options.only, log, path.parent, options.step)
             kinds = ["png", "svg"] if options.format == "both" else [options.format]
             files = {f"{name}.{kind}": as_bytes(figure, kind) for name, figure in drawn.items() for kind in kinds}

@@ -116,7 +116,7 @@ void check_log_config(FileReport& report, const LogReader& log, const Expected& 
     const std::string resolved = log.resolved_config();
     if (log.config_sha256() != sha256(resolved))
         report.problems.push_back("attribute config_sha256 is not that of /config/resolved");
-    const Config config = parse_config(resolved, "/config/resolved");
+    const Config config = parse_config(resolved, log.resolved_config_place());
     if (log.seed() != config.seed) report.problems.push_back("attribute seed is not that of /config/resolved");
     if (expected.config && config_identity(config) != expected.identity)
         report.problems.push_back("/config/resolved is another config than config.toml");
@@ -146,7 +146,7 @@ void check_log_checkpoints(FileReport& report, const LogReader& log, const std::
         report.problems.push_back(fmt::format("begins with checkpoints/{}, which is missing", start_checkpoint_name));
     const bool finished = log.state() == "finished";
     const std::int64_t last_row = log.last_step("train");
-    const std::int64_t every = parse_config(log.resolved_config(), "/config/resolved").checkpoint.every;
+    const std::int64_t every = parse_config(log.resolved_config(), log.resolved_config_place()).checkpoint.every;
     if (steps.empty() && (finished || (lineage.empty() && last_row >= every)))
         report.problems.push_back("tells of training that must have left checkpoints, and there are none");
     else if (finished && steps.back() <= last_row)

@@ -5,8 +5,8 @@
 // settings:
 //   class AttentionSettings {
 //   public:
-//       static constexpr KindText kind{"attention", "attentions", "how queries and keys become weights:
-//       model.attention"}; virtual void fields(Fields&) {}  // the keys that the type has of its own
+//       static constexpr KindText kind{"attention", "attentions", "how weights come from queries and keys"};
+//       virtual void fields(Fields&) {}  // the keys that the type has of its own
 //       ...
 //   };
 // One of the kind is a class derived from it and a line at the end of its source:

@@ -64,8 +64,7 @@ std::string config_identity(const Config& config) {
     for_each_choice(config, [&](const std::string& path, const auto& choice) { types[path] = choice.type; });
     Config usual_config = defaults_of(types);
     usual_config.model.kv_heads = config.model.num_heads;  // the default of a key that came later than num_heads
-    const std::map<std::string, std::string> values = config_values(config),
-                                             defaults = config_values(usual_config);
+    const std::map<std::string, std::string> values = config_values(config), defaults = config_values(usual_config);
     std::string text;
     for (const char* path : named_choices) text += types.at(path) + "\n";
     for (const auto& [path, value] : values) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <memory>
 
@@ -83,6 +84,9 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
                       {"optimizer state", parameters * config.optimizer.settings->states_per_parameter()},
                       {"activations", element * outline.kept},
                       {"logits and their gradient", element * logits}};
+    if (config.train.accumulate > 1)  // gradient_tree.h keeps a sum for every 1 in the binary number of parts done
+        estimate.parts.push_back({"sums of micro-batches' gradients",
+                                  parameters * std::floor(std::log2(static_cast<double>(config.train.accumulate)))});
     if (const double truth = truth_values(experiment); truth > 0)
         estimate.parts.push_back({"true distributions of evaluation batches", 8 * truth});
     const ProbeNeeds needs = needs_of(config.log);

@@ -88,10 +88,8 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
     run.experiment = build_experiment(load_config(run.paths.config, overrides));
     const Config logged = parse_config(log.resolved_config(), log.resolved_config_place());
     if (config_identity(logged) != config_identity(run.experiment.config))
-        throw UsageError(
-            fmt::format("{} is the config of another run than {} tells of; the latter holds its own in "
-                        "/config/resolved",
-                        run.paths.config, run.paths.log));
+        throw UsageError(fmt::format("{} is the config of another run than {} tells of; the latter holds its own in {}",
+                                     run.paths.config, run.paths.log, log.resolved_config_place()));
     run.run_id = log.run_id();
     run.finished = log.state() == "finished";
     run.warnings = log.differences_noted();

@@ -61,8 +61,7 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
     if (comparison.different > 0) {
         std::string message = fmt::format(
             "replay: {} of {} rows differ from those of {}, first {}; nothing is kept. Data, checkpoint or program "
-            "have "
-            "changed since it was trained",
+            "have changed since it was trained",
             comparison.different, comparison.rows, run.paths.log, comparison.first);
         for (const std::string& warning : run.warnings) message += "\n" + warning;
         throw CheckFailed(message);

@@ -6,9 +6,9 @@ namespace headscope::experiments {
 
 void run_training_loop(TrainingState& state, const Observers& observers, LoopEnd end, const std::atomic<bool>* stop) {
     for (;;) {
-        if (stop != nullptr && stop->load()) throw StopRequested();
         const bool at_end = state.steps_done() == end.step;
         if (at_end && !end.looks_at_weights) return;
+        if (stop != nullptr && stop->load()) throw StopRequested();
         for (Observer* observer : observers) observer->at_weights(state);
         const bool last = at_end || std::ranges::any_of(observers, [&](const Observer* observer) {
                               return observer->wants_end(state);

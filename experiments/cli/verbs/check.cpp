@@ -13,9 +13,7 @@ public:
         options.optional("--text", text_, "a sentence: show its tokens, their ids and every shape it takes");
     }
 
-    void run(const std::atomic<bool>&) override {
-        print_check(config_, overrides_, text_);
-    }
+    void run(const std::atomic<bool>&) override { print_check(config_, overrides_, text_); }
 
 private:
     std::string config_;

@@ -14,9 +14,7 @@ public:
         options.required("name", name_, "as `headscope list KIND` prints it");
     }
 
-    void run(const std::atomic<bool>&) override {
-        std::fputs(describe_text(kind_, name_).c_str(), stdout);
-    }
+    void run(const std::atomic<bool>&) override { std::fputs(describe_text(kind_, name_).c_str(), stdout); }
 
 private:
     std::string kind_, name_;

@@ -21,8 +21,7 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const RunResult result = fork_run(run_, step_, overrides_,
-                                          {.out = out_, .hooks = hooks_of(printer, stop)});
+        const RunResult result = fork_run(run_, step_, overrides_, {.out = out_, .hooks = hooks_of(printer, stop)});
         printer.erase();
         print_summary(result.folder, json_);
     }

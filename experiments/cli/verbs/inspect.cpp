@@ -12,9 +12,7 @@ public:
         options.flag("--json", json_, "as JSON");
     }
 
-    void run(const std::atomic<bool>&) override {
-        print_summary(run_, json_);
-    }
+    void run(const std::atomic<bool>&) override { print_summary(run_, json_); }
 
 private:
     std::string run_;

@@ -13,9 +13,7 @@ public:
         options.optional("kind", kind_, "such as probes (default: prints the kinds)");
     }
 
-    void run(const std::atomic<bool>&) override {
-        std::fputs(list_text(kind_).c_str(), stdout);
-    }
+    void run(const std::atomic<bool>&) override { std::fputs(list_text(kind_).c_str(), stdout); }
 
 private:
     std::string kind_;

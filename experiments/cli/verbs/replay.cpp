@@ -23,13 +23,13 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const ReplayResult result = replay_run(run_, from_, to_, overrides_,
-                                               {.out = out_, .hooks = hooks_of(printer, stop)});
+        const ReplayResult result =
+            replay_run(run_, from_, to_, overrides_, {.out = out_, .hooks = hooks_of(printer, stop)});
         printer.erase();
         fmt::print("{}/log.h5: steps {} to {} of {}; ", result.folder, result.from, result.to, run_);
         if (result.compared.rows > 0)
-            fmt::print("all {} rows that the run has too, in {} series, are the same bit for bit\n", result.compared.rows,
-                       result.compared.series);
+            fmt::print("all {} rows that the run has too, in {} series, are the same bit for bit\n",
+                       result.compared.rows, result.compared.series);
         else fmt::print("the run has no row of these steps, so nothing could be compared\n");
     }
 

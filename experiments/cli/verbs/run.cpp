@@ -38,7 +38,7 @@ public:
         }
         const RunSummary summary = read_summary(result.folder);
         fmt::print("{}\n", json_ ? add_profile(to_json(summary), profile->rows())
-                                          : to_text(summary) + "\n" + to_text(profile->rows()));
+                                 : to_text(summary) + "\n" + to_text(profile->rows()));
     }
 
 private:
@@ -48,8 +48,7 @@ private:
     bool json_ = false, profile_ = false;
 };
 
-const RegisterType<Verb> registered("run", "train by a config file",
-                                    [] { return std::make_unique<Run>(); });
+const RegisterType<Verb> registered("run", "train by a config file", [] { return std::make_unique<Run>(); });
 
 }  // namespace
 

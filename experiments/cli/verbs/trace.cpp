@@ -23,11 +23,10 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const TraceResult result =
-            trace_run(run_, step_, tokens_, out_, hooks_of(printer, stop));
+        const TraceResult result = trace_run(run_, step_, tokens_, out_, hooks_of(printer, stop));
         printer.erase();
-        fmt::print("{}: loss {:.6f} over {} scored targets, weights of step {}\n", out_, result.loss,
-                   result.scored, result.step);
+        fmt::print("{}: loss {:.6f} over {} scored targets, weights of step {}\n", out_, result.loss, result.scored,
+                   result.step);
     }
 
 private:
@@ -37,7 +36,8 @@ private:
     std::string out_;
 };
 
-const RegisterType<Verb> registered("trace", "run given tokens through the weights of a step; write every value and gradient",
+const RegisterType<Verb> registered("trace",
+                                    "run given tokens through the weights of a step; write every value and gradient",
                                     [] { return std::make_unique<Trace>(); });
 
 }  // namespace

@@ -1,7 +1,7 @@
-// Reads the #include lines of the project and fails on one that points up: from a folder to one that stands above it.
+// Reads the sources of the project. Fails on an #include that points up, from a folder to one that stands above it, and
+// on what only one floor may know.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -49,30 +49,26 @@ std::vector<std::string> includes_of(const fs::path& file) {
     return included;
 }
 
-fs::path source_folder() {
-    const char* folder = std::getenv("HEADSCOPE_SOURCE");
-    return folder != nullptr ? fs::path(folder) : fs::path();
-}
+const fs::path source_folder = HEADSCOPE_SOURCE;
 
 /// Paths of all headers and sources, relative to the source folder.
 std::vector<std::string> project_files() {
     std::vector<std::string> files;
     for (const char* top : {"autograd", "nn", "optim", "experiments"})
-        for (const auto& entry : fs::recursive_directory_iterator(source_folder() / top)) {
+        for (const auto& entry : fs::recursive_directory_iterator(source_folder / top)) {
             const std::string extension = entry.path().extension().string();
             if (extension == ".h" || extension == ".cpp")
-                files.push_back(entry.path().lexically_relative(source_folder()).string());
+                files.push_back(entry.path().lexically_relative(source_folder).string());
         }
     return files;
 }
 
 TEST(Includes, NoArrowPointsUp) {
-    if (source_folder().empty()) GTEST_SKIP() << "HEADSCOPE_SOURCE is not set";
     std::size_t arrows = 0;
     for (const std::string& file : project_files()) {
         const auto floor = floor_of(file);
         ASSERT_TRUE(floor) << file << " lies in no folder that this test knows; add it to the table of floors";
-        for (const std::string& included : includes_of(source_folder() / file)) {
+        for (const std::string& included : includes_of(source_folder / file)) {
             const auto other = floor_of(included);
             ASSERT_TRUE(other) << file << " includes " << included << ", which lies in no known folder";
             EXPECT_LE(*other, *floor) << file << " includes " << included << ", which stands above it";
@@ -85,9 +81,8 @@ TEST(Includes, NoArrowPointsUp) {
 }
 
 TEST(Includes, OnlyTheirOwnFloorsKnowHdf5TomlAndTheTerminal) {
-    if (source_folder().empty()) GTEST_SKIP() << "HEADSCOPE_SOURCE is not set";
     for (const std::string& file : project_files()) {
-        std::ifstream text(source_folder() / file);
+        std::ifstream text(source_folder / file);
         for (std::string line; std::getline(text, line);) {
             if (line.starts_with("#include <hdf5")) {
                 EXPECT_TRUE(file.starts_with("experiments/storage/")) << file << ": " << line;
@@ -98,6 +93,22 @@ TEST(Includes, OnlyTheirOwnFloorsKnowHdf5TomlAndTheTerminal) {
             }
         }
     }
+}
+
+TEST(Includes, OnlyStorageKnowsPathsInsideALog) {
+    static const std::regex path_of(R"re("/?(train|eval|heads|task|config|parameters|events)/[a-z_/]*/[a-z_]*")re"
+                                    R"re(|"/(train|eval|heads|task|config|parameters|events)/?[a-z_]*")re");
+    std::size_t inside = 0;
+    for (const std::string& file : project_files()) {
+        std::ifstream text(source_folder / file);
+        std::smatch found;
+        for (std::string line; std::getline(text, line);) {
+            if (!std::regex_search(line, found, path_of)) continue;
+            if (file.starts_with("experiments/storage/")) ++inside;
+            else ADD_FAILURE() << file << " names " << found[0] << "; let LogReader or Log do that";
+        }
+    }
+    EXPECT_GT(inside, 10u) << "hardly any path was found; does the test still know how they are written?";
 }
 
 }  // namespace
