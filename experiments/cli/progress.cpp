@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "experiments/cli/text_lines.h"
+
 namespace headscope::experiments::cli {
 
 namespace {
@@ -81,7 +83,7 @@ void ProgressPrinter::show(const std::string& text) {
     if (terminal_) {
         // One column less than there are: a full line makes some terminals wrap.
         const auto room = static_cast<std::size_t>(std::max(width_of(stream_) - 1, 0));
-        write("\r" + text.substr(0, room) + "\x1b[K");
+        write("\r" + first_columns(text, room) + "\x1b[K");
         drawn_ = true;
     } else {
         write(text + "\n");

@@ -1,4 +1,5 @@
-// Text for a terminal of 80 columns: one column per code point.
+// Text for a terminal of 80 columns. A code point takes as many columns as utf8proc_charwidth says: 2 for wide ones
+// (Chinese), 0 for combining marks, else 1. A byte that is no valid UTF-8 takes one.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,11 @@ namespace headscope::experiments::cli {
 
 inline constexpr std::size_t text_columns = 80;
 
-/// Columns that UTF-8 text takes: its code points.
+/// Columns that UTF-8 text takes.
 std::size_t columns_of(const std::string& text);
+
+/// The longest beginning of `text`, in whole code points, that takes at most `columns` columns.
+std::string first_columns(const std::string& text, std::size_t columns);
 
 /// `text` with spaces before (`right`) or after it, up to `width` columns.
 std::string padded(const std::string& text, std::size_t width, bool right);
