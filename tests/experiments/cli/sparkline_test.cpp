@@ -1,10 +1,9 @@
-// Series in a few characters, and text that keeps to its columns.
+// Series in a few characters.
 #include "experiments/cli/sparkline.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
-#include <sstream>
 
 #include "experiments/cli/text_lines.h"
 
@@ -55,35 +54,6 @@ TEST(Sparkline, MarksWhatWasNotMeasured) {
     std::vector<double> values(20, 1.0);
     values[2] = values[3] = values[4] = nan;  // all of the second bucket, half of the third
     EXPECT_EQ(line_of(values), "█·████████");
-}
-
-TEST(TextLines, ColumnsAreCodePoints) {
-    EXPECT_EQ(columns_of("▁█·x"), 4u);
-    EXPECT_EQ(padded("▁", 3, true), "  ▁");
-    EXPECT_EQ(padded("▁", 3, false), "▁  ");
-    EXPECT_EQ(padded("long", 2, true), "long");
-}
-
-TEST(TextLines, BreakAtSpacesAndKeepEveryWord) {
-    EXPECT_EQ(wrapped("one two", "> ", "  "), "> one two\n");
-    EXPECT_EQ(wrapped("", "> ", "  "), "> \n");
-    EXPECT_EQ(wrapped("a\tb\nc", "", ""), "a b c\n");
-    const std::string word(30, 'x');
-    EXPECT_EQ(wrapped(word + " " + word + " " + word, "- ", "    "), "- " + word + " " + word + "\n    " + word + "\n");
-    const std::string exact(78, 'y');
-    EXPECT_EQ(wrapped(exact + " z", "  ", "  "), "  " + exact + "\n  z\n");
-}
-
-TEST(TextLines, BreakWordsThatFitNoLine) {
-    std::string word;
-    for (int i = 0; i < 200; ++i) word += "é";
-    std::istringstream lines(wrapped(word, "  ", "    "));
-    std::string joined;
-    for (std::string line; std::getline(lines, line);) {
-        EXPECT_LE(columns_of(line), text_columns);
-        joined += line.substr(line.find_first_not_of(' '));
-    }
-    EXPECT_EQ(joined, word);
 }
 
 }  // namespace

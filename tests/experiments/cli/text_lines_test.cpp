@@ -1,7 +1,9 @@
+// Text that keeps to its columns, wide characters and combining marks included.
 #include "experiments/cli/text_lines.h"
 
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <string>
 
 namespace headscope::experiments::cli {
@@ -47,6 +49,35 @@ TEST(TextLines, WrapsWideTextWithinTheTerminal) {
 TEST(TextLines, WrapsWhereOneColumnIsLeft) {
     const std::string indent(90, ' ');
     EXPECT_EQ(wrapped(wide, indent, indent), indent + "\u4e2d\n" + indent + "\u6587\n");
+}
+
+TEST(TextLines, PadsNarrowCharacters) {
+    EXPECT_EQ(columns_of("▁█·x"), 4u);
+    EXPECT_EQ(padded("▁", 3, true), "  ▁");
+    EXPECT_EQ(padded("▁", 3, false), "▁  ");
+    EXPECT_EQ(padded("long", 2, true), "long");
+}
+
+TEST(TextLines, BreakAtSpacesAndKeepEveryWord) {
+    EXPECT_EQ(wrapped("one two", "> ", "  "), "> one two\n");
+    EXPECT_EQ(wrapped("", "> ", "  "), "> \n");
+    EXPECT_EQ(wrapped("a\tb\nc", "", ""), "a b c\n");
+    const std::string word(30, 'x');
+    EXPECT_EQ(wrapped(word + " " + word + " " + word, "- ", "    "), "- " + word + " " + word + "\n    " + word + "\n");
+    const std::string exact(78, 'y');
+    EXPECT_EQ(wrapped(exact + " z", "  ", "  "), "  " + exact + "\n  z\n");
+}
+
+TEST(TextLines, BreakWordsThatFitNoLine) {
+    std::string word;
+    for (int i = 0; i < 200; ++i) word += "é";
+    std::istringstream lines(wrapped(word, "  ", "    "));
+    std::string joined;
+    for (std::string line; std::getline(lines, line);) {
+        EXPECT_LE(columns_of(line), text_columns);
+        joined += line.substr(line.find_first_not_of(' '));
+    }
+    EXPECT_EQ(joined, word);
 }
 
 }  // namespace
