@@ -1,8 +1,8 @@
 // A verb of the command line, such as `headscope verify`.
 //
 // Adding one: write cli/verbs/<name>.cpp with a Verb whose members are its arguments, and end it with
-//   const RegisterType<Verb> registered("<name>", "what it does in one line", [] { return std::make_unique<MyVerb>();
-//   });
+//   const RegisterType<Verb> registered("<name>", "what it does in one line",
+//                                       [] { return std::make_unique<MyVerb>(); });
 // The build finds it. main.cpp reads the arguments and turns exceptions into exit codes.
 #pragma once
 
