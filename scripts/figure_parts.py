@@ -1,10 +1,12 @@
 """What the figures of figures.py are made of: reading a log, panels of a fixed size, titles and legends."""
-import tomllib
+import functools
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+
+import headscope
 
 # Okabe and Ito's palette, which colour-blind readers tell apart; its yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
@@ -28,13 +30,28 @@ class NoSuchStep(Exception):
 
 # --- reading ---
 
-def metric(log, name):
-    """Dataset /heads/<name>/value and the steps of its rows."""
-    if f"heads/{name}/value" not in log:
-        raise NotLogged(f"{name} was not logged", f"log.probes.{name}")
-    if len(log[f"heads/{name}/step"]) == 0:
+def takes_logs(figure):
+    """For a function that draws headscope.Run and headscope.Ablation: it takes an open h5py.File in their place, too."""
+    @functools.wraps(figure)
+    def draw(log, *others, **named):
+        return figure(headscope.open(log), *others, **named)
+    return draw
+
+
+def steps_of(log, name):
+    """Steps of a metric's rows, of which there is at least one."""
+    if name not in log:
+        raise NotLogged(f"{name} was not logged", headscope.config_key(name))
+    steps = log.steps(name)
+    if len(steps) == 0:
         raise NotLogged(f"{name} has no rows yet")
-    return log[f"heads/{name}/value"], log[f"heads/{name}/step"][()]
+    return steps
+
+
+def metric(log, name, rows=slice(None)):
+    """The headscope.Series of a metric that has rows."""
+    steps_of(log, name)
+    return log.series(name, rows)
 
 
 def row_of(steps, step):
@@ -46,19 +63,9 @@ def row_of(steps, step):
     return int(np.flatnonzero(steps == step)[0])
 
 
-def texts(dataset):
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in dataset[()]]
-
-
-def axis_labels(log, group, name):
-    """Labels of a categorical axis: q, k, v, o."""
-    return texts(log[f"{group}/{name}"])
-
-
-def with_units(name, value):
+def with_units(name, series):
     """For an axis: "attention_entropy [nat]"."""
-    units = value.attrs["units"]
-    return name if units == "1" else f"{name} [{units}]"
+    return name if series.units == "1" else f"{name} [{series.units}]"
 
 
 # --- layout: all sizes in inches, so that a hundred small panels come out as readable as two ---
@@ -85,10 +92,10 @@ def place(figure, x, y):
 
 def entitle(figure, log, text, step, note=""):
     """Two lines: what is shown; of which run, seed and step (or steps)."""
-    run = tomllib.loads(log["config/resolved"][()].decode())["name"]
+    run = log.settings()["name"]
     when = f", step {step}" if np.ndim(step) == 0 else f", steps {step[0]} to {step[-1]}"
     figure.text(*place(figure, .15, -.1), text, va="top", fontsize=11, fontweight="bold")
-    which = f"run {run}, seed {log.attrs['seed']}{when}{note and '   ' + note}"
+    which = f"run {run}, seed {log.seed}{when}{note and '   ' + note}"
     figure.text(*place(figure, .15, -.33), which, va="top", fontsize=8.5, color="#444444")
 
 

@@ -1,9 +1,10 @@
-"""The figures of plot.py. Each function takes an open log.h5 (h5py.File) and returns a matplotlib Figure, so
+"""The figures of plot.py. Each function takes a log that headscope.open() opened (or an h5py.File of it) and returns a
+matplotlib Figure, so
 
     import sys; sys.path.append("scripts")
-    import h5py
+    import headscope
     from plot import loss
-    with h5py.File("runs/kjv-s0/log.h5") as log:
+    with headscope.open("runs/kjv-s0") as log:
         loss(log).savefig("loss.pdf")
 
 works in a notebook too. Those with a `step` show its row, the last one unless told otherwise. Raises NotLogged for what
@@ -16,32 +17,38 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from figure_parts import (COLOURS, SMALL, NotLogged, axis_labels, colour_bar, colours, entitle, grid, head_names,
-                          layer_rows, legend, metric, name_axes, name_panels, row_of, texts, with_units)
+import headscope
+from figure_parts import (COLOURS, SMALL, NotLogged, colour_bar, colours, entitle, grid, head_names, layer_rows, legend,
+                          metric, name_axes, name_panels, row_of, steps_of, takes_logs, with_units)
 
 ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd"]  # uniform and unclear are the pale ones
 STYLES = ["-", "--", ":", "-."]
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 
 
+@takes_logs
 def loss(log):
     """Training and evaluation loss, every floor and reference; the losses of target classes in a second panel."""
-    if "train/loss" not in log or len(log["train/step"]) + len(log["eval/step"]) == 0:
+    training = log.series("train/loss") if "train/loss" in log else None
+    evaluation = log.series("eval/loss") if "eval/loss" in log else None
+    evaluated = evaluation is not None and len(evaluation.step) > 0
+    if training is None or len(training.step) == 0 and not evaluated:
         raise NotLogged("no loss was logged")
-    classes = [name for name in log["eval"] if name.startswith("loss_")] if len(log["eval/step"]) else []
+    classes = [name for name in log.metrics() if name.startswith("eval/loss_")] if evaluated else []
     figure, axes = grid(1, 1 + bool(classes), 4.6, 3.2, gap=(1.5, 0), right=.3 if classes else 1.2, top=.8, sharey=True)
     axis = axes[0, 0]
     for name, colour in zip(classes, colours(len(classes))):
-        axes[0, 1].plot(log["eval/step"][()], log[f"eval/{name}"][()], "o-", color=colour, markersize=3,
-                        label=name.removeprefix("loss_"))
-    axis.plot(log["train/step"][()], log["train/loss"][()], color=COLOURS[5], linewidth=.8, label="training batch")
-    if len(log["eval/step"]):
-        axis.plot(log["eval/step"][()], log["eval/loss"][()], "o-", color=COLOURS[0], markersize=3, label="evaluation")
+        of_class = log.series(name)
+        axes[0, 1].plot(of_class.step, of_class.values, "o-", color=colour, markersize=3,
+                        label=name.removeprefix("eval/loss_"))
+    axis.plot(training.step, training.values, color=COLOURS[5], linewidth=.8, label="training batch")
+    if evaluated:
+        axis.plot(evaluation.step, evaluation.values, "o-", color=COLOURS[0], markersize=3, label="evaluation")
     known = []
-    for group, style, what in (("task/floors", "-", "floor"), ("task/references", "--", "reference")):
-        for name, value in log[group].items() if group in log else ():
-            axis.axhline(value[()], color=COLOURS[6], linestyle=style, linewidth=.8, zorder=1)
-            known.append((float(value[()]), f"{what} {name}"))
+    for values, style, what in ((log.floors(), "-", "floor"), (log.references(), "--", "reference")):
+        for name, value in values.items():
+            axis.axhline(value, color=COLOURS[6], linestyle=style, linewidth=.8, zorder=1)
+            known.append((value, f"{what} {name}"))
     axis.set_xlim(left=0)
     bottom, top = axis.get_ylim()
     apart, height = .045 * (top - bottom), -np.inf
@@ -55,13 +62,14 @@ def loss(log):
     if classes:
         axes[0, 1].set_title("evaluation, by class of target", fontsize=8)
         axes[0, 1].set_xlim(left=0)
-    axes[0, 0].set_ylabel(f"loss [{log['train/loss'].attrs['units']}]", fontsize=9)
-    entitle(figure, log, "loss", sorted([*log["train/step"][()], *log["eval/step"][()]]))
+    axes[0, 0].set_ylabel(f"loss [{training.units}]", fontsize=9)
+    entitle(figure, log, "loss", sorted([*training.step, *(evaluation.step if evaluated else ())]))
     return figure
 
 
-def lines_of_heads(log, name, values, steps, labels, what):
-    """A panel per head: rows = layers, columns = heads; values [step, layer, head, line] on a logarithmic scale."""
+def lines_of_heads(log, shown, values, labels, what):
+    """A panel per head: rows = layers, columns = heads; values [step, layer, head, line] on a logarithmic scale, of the
+    headscope.Series `shown`."""
     layers, heads = values.shape[1:3]
     many = layers * heads > 32
     figure, axes = grid(layers, heads, 1.0 if many else 1.6, .8 if many else 1.2, top=1.0, sharex=True, sharey=True)
@@ -69,43 +77,45 @@ def lines_of_heads(log, name, values, steps, labels, what):
     palette = colours(len(labels))
     for (layer, head), axis in np.ndenumerate(axes):
         for line, label in enumerate(labels):
-            axis.plot(steps, values[:, layer, head, line], color=palette[line], linewidth=.8, label=label)
+            axis.plot(shown.step, values[:, layer, head, line], color=palette[line], linewidth=.8, label=label)
         axis.set_yscale("log")
         axis.minorticks_off()
         axis.xaxis.set_major_locator(MaxNLocator(3))
     layer_rows(axes, layers, heads)
     none = [" (0 throughout)" if np.isnan(values[..., line]).all() else "" for line in range(len(labels))]
     legend(figure, [Line2D([], [], color=palette[line], label=label + none[line]) for line, label in enumerate(labels)])
-    entitle(figure, log, what, steps)
-    name_axes(figure, "step", with_units(name.replace("_by_class", ""), log[f"heads/{name}/value"]))
+    entitle(figure, log, what, shown.step)
+    name_axes(figure, "step", with_units(shown.name.replace("_by_class", ""), shown))
     return figure
 
 
+@takes_logs
 def grad_norm(log):
     """The gradient's norm of every head's W_q, W_k, W_v, W_o."""
-    value, steps = metric(log, "grad_norm")
-    labels = [f"W_{label}" for label in axis_labels(log, "heads/grad_norm", "projection")]
-    return lines_of_heads(log, "grad_norm", value[()], steps, labels, value.attrs["long_name"])
+    norm = metric(log, "grad_norm")
+    labels = [f"W_{label}" for label in norm.coords["projection"]]
+    return lines_of_heads(log, norm, norm.values, labels, norm.long_name)
 
 
+@takes_logs
 def grad_norm_by_class(log):
     """The same of each target class's share of the loss, W_q to W_o together: the root of the sum of their squares."""
-    value, steps = metric(log, "grad_norm_by_class")  # [step, class, layer, head, projection]
-    whole = np.sqrt((value[()].astype(float) ** 2).sum(-1)).transpose(0, 2, 3, 1)
-    labels = axis_labels(log, "heads/grad_norm_by_class", "class")
-    return lines_of_heads(log, "grad_norm_by_class", whole, steps, labels,
+    norm = metric(log, "grad_norm_by_class")  # [step, class, layer, head, projection]
+    whole = np.sqrt((norm.values.astype(float) ** 2).sum(-1)).transpose(0, 2, 3, 1)
+    return lines_of_heads(log, norm, whole, list(norm.coords["class"]),
                           "norm of the gradient of a head's weights, by class of target")
 
 
+@takes_logs
 def heads(log):
     """Every metric that is one number per layer and head: colour = head, style = layer; with more than four layers a
     column per layer."""
-    shown = [name for name in log.get("heads", ()) if len(log[f"heads/{name}/step"]) > 0
-             and log[f"heads/{name}/value"].ndim == 3 and "value_labels" not in log[f"heads/{name}/value"].attrs
-             and [dim.label for dim in log[f"heads/{name}/value"].dims] == ["step", "layer", "head"]]
+    logged = [log.series(name) for name in log.metrics()
+              if log.dims(name) == ("step", "layer", "head") and len(log.steps(name)) > 0]
+    shown = [series for series in logged if "value_labels" not in series.attrs]
     if not shown:
-        raise NotLogged("no metric of one number per head was logged", "log.probes.attention_entropy")
-    layers, count = log[f"heads/{shown[0]}/value"].shape[1:]
+        raise NotLogged("no metric of one number per head was logged", headscope.config_key("attention_entropy"))
+    layers, count = shown[0].values.shape[1:]
     by_layer = layers > len(STYLES)
     columns = layers if by_layer else min(3, len(shown))
     rows = len(shown) if by_layer else -(-len(shown) // columns)
@@ -113,21 +123,21 @@ def heads(log):
     figure, axes = grid(rows, columns, *size, left=1.1 if by_layer else .8, top=1.2, bottom=.55,
                         gap=(.12, .2) if by_layer else (.6, .55), sharex=True, sharey="row" if by_layer else False)
     palette = colours(count)
-    for index, name in enumerate(shown):
-        value, steps = metric(log, name)
+    for index, series in enumerate(shown):
+        null = series.attrs["null_mean"]
         panels = axes[index] if by_layer else [axes.flat[index]] * layers
         for layer, axis in enumerate(panels):
             for head in range(count):
-                axis.plot(steps, value[:, layer, head], color=palette[head], linewidth=1,
+                axis.plot(series.step, series.values[:, layer, head], color=palette[head], linewidth=1,
                           linestyle="-" if by_layer else STYLES[layer], label=f"{layer}.{head}")
             if layer == 0 or by_layer:
                 axis.xaxis.set_major_locator(MaxNLocator(3 if by_layer else 5, integer=True))
-                if np.isfinite(value.attrs["null_mean"]):
-                    axis.axhline(value.attrs["null_mean"], color="#999999", linewidth=.8)
+                if np.isfinite(null):
+                    axis.axhline(null, color="#999999", linewidth=.8)
         if by_layer:
-            panels[0].set_ylabel(with_units(name, value).replace("_", "\n"), fontsize=SMALL)
+            panels[0].set_ylabel(with_units(series.name, series).replace("_", "\n"), fontsize=SMALL)
         else:
-            panels[0].set_title(with_units(name, value), fontsize=9)
+            panels[0].set_title(with_units(series.name, series), fontsize=9)
     for axis in list(axes.flat)[len(shown):] if not by_layer else ():
         axis.set_axis_off()
         axes[-2, list(axes[-1]).index(axis)].tick_params(labelbottom=True)
@@ -138,7 +148,7 @@ def heads(log):
         handles += [Line2D([], [], color="black", linestyle=style, label=f"layer {layer}")
                     for layer, style in zip(range(layers), STYLES)]
     legend(figure, handles, 7 if figure.get_size_inches()[0] < 9 else 14)
-    ends = [log[f"heads/{name}/step"][at] for name in shown for at in (0, -1)]
+    ends = [series.step[at] for series in shown for at in (0, -1)]
     entitle(figure, log, "what each head does", sorted(ends))
     name_axes(figure, "step")
     return figure
@@ -146,11 +156,11 @@ def heads(log):
 
 def pairs(log, name, step, symmetric=None):
     """Heads against heads at a step: a row per layer, colours centred at what random heads give."""
-    value, steps = metric(log, name)
-    row = row_of(steps, step)
-    values = value[row].astype(float)
+    row = row_of(steps_of(log, name), step)
+    shown = metric(log, name, slice(row, row + 1))
+    values = shown.values[0].astype(float)
     layers, panels, count = values.shape[:3]
-    null, spread = float(value.attrs["null_mean"]), float(value.attrs["null_std"])
+    null, spread = float(shown.attrs["null_mean"]), float(shown.attrs["null_std"])
     own = np.eye(count, dtype=bool)
     others = values[:, :, ~own]
     others = others[np.isfinite(others)]
@@ -169,43 +179,47 @@ def pairs(log, name, step, symmetric=None):
                 strong = abs(number - null) > .6 * half
                 axis.text(b, a, f"{number:.2f}", ha="center", va="center", fontsize=6.5,
                           color="white" if strong else "black")
-    axis_name = value.dims[2].label
-    labels = axis_labels(log, f"heads/{name}", axis_name)
-    name_panels(axes, [f"W_{label}" if axis_name == "projection" else label for label in labels],
+    axis_name = shown.dims[2]
+    name_panels(axes, [f"W_{label}" if axis_name == "projection" else label for label in shown.coords[axis_name]],
                 [f"layer {layer}" for layer in range(layers)])
-    bar = colour_bar(figure, ScalarMappable(norm, DIVERGING), with_units(name, value), null)
-    bar.set_ylim(max(norm.vmin, value.attrs["minimum"]), min(norm.vmax, value.attrs["maximum"]))
-    entitle(figure, log, value.attrs["long_name"], steps[row], f"null {null:.3g} ± {spread:.2g}")
+    bar = colour_bar(figure, ScalarMappable(norm, DIVERGING), with_units(name, shown), null)
+    bar.set_ylim(max(norm.vmin, shown.attrs["minimum"]), min(norm.vmax, shown.attrs["maximum"]))
+    entitle(figure, log, shown.long_name, shown.step[0], f"null {null:.3g} ± {spread:.2g}")
     name_axes(figure, "head", "head")
     return figure
 
 
+@takes_logs
 def overlap(log, step=None):
     return pairs(log, "overlap", step)
 
 
+@takes_logs
 def grad_cosine(log, step=None):
     return pairs(log, "grad_cosine", step, symmetric=1)
 
 
+@takes_logs
 def circuit_cosine(log, step=None):
     return pairs(log, "circuit_cosine", step, symmetric=1)
 
 
+@takes_logs
 def lag_profile(log):
     """How far back each head looks: steps upwards, the distance across; below, the last row."""
-    value, steps = metric(log, "lag_profile")  # [step, layer, head, lag]
-    layers, count, lags = value.shape[1:]
+    steps = steps_of(log, "lag_profile")
     every = -(-len(steps) // 400)
-    values, shown = value[::every], steps[::every]
-    last = value[-1]
+    shown = metric(log, "lag_profile", slice(None, None, every))
+    last = metric(log, "lag_profile", slice(len(steps) - 1, None)).values[0]
+    values = shown.values  # [step, layer, head, lag]
+    layers, count, lags = values.shape[1:]
     many = layers * count > 32
     width, height = (1.0, .8) if many else (1.7, 1.3)
     figure, axes = grid(2 * layers, count, width, height, right=1.4, sharex=True, sharey="row")
     norm = PowerNorm(.5, 0, float(np.nanmax(values, initial=0)) or 1)  # the square root: small weights show
     for layer in range(layers):
         for head in range(count):
-            mesh = axes[2 * layer, head].pcolormesh(np.arange(lags), shown, values[:, layer, head], cmap=SEQUENTIAL,
+            mesh = axes[2 * layer, head].pcolormesh(np.arange(lags), shown.step, values[:, layer, head], cmap=SEQUENTIAL,
                                                     norm=norm, shading="nearest", rasterized=True)
             below = axes[2 * layer + 1, head]
             below.plot(np.arange(lags), last[layer, head], color=COLOURS[0], linewidth=1)
@@ -216,22 +230,24 @@ def lag_profile(log):
         axes[2 * layer + 1, 0].set_ylabel("last row", fontsize=SMALL)
     name_panels(axes, [f"head {head}" for head in range(count)], [f"layer {row // 2}" for row in range(2 * layers)])
     colour_bar(figure, mesh, "attention weight")
-    entitle(figure, log, value.attrs["long_name"], steps)
+    entitle(figure, log, shown.long_name, steps)
     name_axes(figure, "positions back")
     return figure
 
 
+@takes_logs
 def attention(log, step=None):
     """Where heads look: query down, key across; rows = heads, columns = samples. Of more than 16 heads one sample
     alone: rows = layers, columns = heads."""
-    if "attention/weights" not in log or len(log["attention/step"]) == 0:
-        raise NotLogged("attention maps were not logged", "log.attention")
-    steps = log["attention/step"][()]
-    row = row_of(steps, step)
-    weights, tokens = log["attention/weights"][row], log["attention/tokens"][()]  # [S, L, H, T, T], [S, T]
+    maps = "attention/weights"
+    if maps not in log or len(log.steps(maps)) == 0:
+        raise NotLogged("attention maps were not logged", headscope.config_key(maps))
+    row = row_of(log.steps(maps), step)
+    shown = log.series(maps, slice(row, row + 1))
+    weights, tokens = shown.values[0], log.tokens()  # [S, L, H, T, T], [S, T]
     samples, layers, count, length = weights.shape[:4]
-    named = "task/vocabulary" in log and length <= 64
-    words = [repr(word)[1:-1].replace(" ", "␣")[:8] for word in texts(log["task/vocabulary"])] if named else []
+    words = [repr(word)[1:-1].replace(" ", "␣")[:8] for word in log.vocabulary()] if length <= 64 else []
+    named = len(words) > 0
     norm = PowerNorm(.5, 0, 1)  # the square root: small weights show
     if layers * count > 16:
         figure, axes = grid(layers, count, 1.1, 1.1, right=1.5, sharex=True, sharey=True)
@@ -259,23 +275,24 @@ def attention(log, step=None):
             axes[i, j].yaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes[i, j].label_outer()
     colour_bar(figure, mesh, "attention weight")
-    entitle(figure, log, "attention maps", steps[row], note)
+    entitle(figure, log, "attention maps", shown.step[0], note)
     name_axes(figure, "key", "query")
     return figure
 
 
+@takes_logs
 def roles(log):
     """What each head does, as one strip of colour over the steps."""
-    value, steps = metric(log, "role")
-    names = value.attrs["value_labels"].split(", ")
-    layers, count = value.shape[1:]
-    codes = value[()].reshape(len(steps), layers * count).T
+    role = metric(log, "role")
+    names = role.attrs["value_labels"].split(", ")
+    layers, count = role.values.shape[1:]
+    codes = role.values.reshape(len(role.step), layers * count).T
     present = [code for code in range(len(names)) if (codes == code).any()]
     palette = [ROLE_COLOURS[code % len(ROLE_COLOURS)] for code in range(len(names))]
     many = layers * count > 32
     figure, axes = grid(1, 1, 6, max((.08 if many else .24) * layers * count, .6), top=.9, left=.8)
     axis = axes[0, 0]
-    axis.pcolormesh(steps, np.arange(layers * count), np.ma.masked_invalid(codes), cmap=ListedColormap(palette),
+    axis.pcolormesh(role.step, np.arange(layers * count), np.ma.masked_invalid(codes), cmap=ListedColormap(palette),
                     vmin=-.5, vmax=len(names) - .5, shading="nearest", rasterized=True)
     if many:
         axis.set_yticks((np.arange(layers) + .5) * count - .5, [f"layer {layer}" for layer in range(layers)])
@@ -288,17 +305,20 @@ def roles(log):
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("head", fontsize=9)
     legend(figure, [Patch(color=palette[code], label=names[code]) for code in present])
-    entitle(figure, log, "role of each head", steps)
+    entitle(figure, log, "role of each head", role.step)
     return figure
 
 
+@takes_logs
 def ablation(log, results, step=None):
     """How much the loss rises without a head, a row per layer. `results`: the open ablation.h5 of the run. Marks: the
     same done to another head, and a change as large in random directions."""
-    steps = results["step"][()]
-    row = row_of(steps, step)
-    delta, control, directions = (results[name][row] for name in ("delta", "control_delta", "direction_delta"))
-    kinds = texts(results["ablation"])
+    results = headscope.open(results)
+    row = row_of(results.steps("delta"), step)
+    shown, *others = (results.series(name, slice(row, row + 1)) for name in
+                      ("delta", "control_delta", "direction_delta"))
+    delta, control, directions = (series.values[0] for series in (shown, *others))
+    kinds = shown.coords["ablation"]
     layers, count = delta.shape[:2]
     figure, axes = grid(layers, 1, max(4.5, .75 * count), 1.5 if layers <= 4 else 1.0, top=1.0, right=.4, gap=(0, .15),
                         sharex=True, sharey=True)
@@ -317,6 +337,6 @@ def ablation(log, results, step=None):
     handles += [Line2D([], [], color="black", marker="_", linestyle="", label="the same of another head"),
                 Line2D([], [], color=COLOURS[7], marker=".", linestyle="", label="random directions")]
     legend(figure, handles)
-    entitle(figure, log, "loss without each head", steps[row])
-    name_axes(figure, "head", f"rise of the loss [{results['delta'].attrs.get('units', 'nat/token')}]")
+    entitle(figure, log, "loss without each head", shown.step[0])
+    name_axes(figure, "head", f"rise of the loss [{shown.units or 'nat/token'}]")
     return figure

@@ -1,5 +1,5 @@
-"""Reads the logs of runs: the Python counterpart of experiments/storage/log_reader.h. Needs numpy and h5py; dataset()
-and runs() also need xarray.
+"""Reads the logs of runs: the Python counterpart of experiments/storage/log_reader.h. Needs numpy and h5py; dataset(),
+runs() and to_xarray() also need xarray.
 
     import sys; sys.path.append("scripts")
     import headscope
@@ -9,24 +9,39 @@ and runs() also need xarray.
     entropy = run.dataset()["attention_entropy"]      # xarray, with names of axes and units
     seeds = headscope.runs("runs/lag_mixture-*")      # dims run and seed come first
 """
+import contextlib
 import dataclasses
+import difflib
 import glob
 import hashlib
 import io
 import pathlib
 import re
+import tomllib
 
 import h5py
 import numpy as np
 
-SCALAR_GROUPS = ("train", "eval")
+GROUPS = ("train", "eval", "parameters", "attention")  # each with a step axis that its datasets share
 
 
-def open_file(path, schema="headscope.log"):
+class NotInLog(KeyError):
+    """The log holds no such metric. `key` is the config key that makes a run log it ("log.probes.overlap"), or None."""
+
+    def __init__(self, message, key=None):
+        super().__init__(message)
+        self.key = key
+
+    def __str__(self):  # KeyError alone shows the repr
+        return self.args[0]
+
+
+def open_file(path, schemas=("headscope.log",)):
     """The HDF5 file at `path`, open for reading, as h5py.File. It is read whole first, so a run may go on writing.
 
     The last line of our files is a checksum; HDF5 does not check what it parses, and damage can crash it. A file that
-    another tool has rewritten has no such line and is read as it is. Raises OSError for a damaged or foreign file."""
+    another tool has rewritten has no such line and is read as it is. Raises OSError for a damaged file and for one
+    whose schema_name is none of `schemas`."""
     content = pathlib.Path(path).read_bytes()
     seal = re.search(rb"\nheadscope log sha256 ([0-9a-f]{64})\n\Z", content[-100:])
     if seal and hashlib.sha256(content[:-len(seal[0])]).hexdigest() != seal[1].decode():
@@ -35,34 +50,74 @@ def open_file(path, schema="headscope.log"):
         file = h5py.File(io.BytesIO(content), "r")
     except OSError as error:
         raise OSError(f"{path}: no HDF5 file, or damaged: {error}")
-    if file.attrs.get("schema_name") != schema:
-        raise OSError(f"{path}: no {schema} file: attribute schema_name is {file.attrs.get('schema_name', 'missing')}")
+    if file.attrs.get("schema_name") not in schemas:
+        name = file.attrs.get("schema_name", "missing")
+        raise OSError(f"{path}: no {' or '.join(schemas)} file: attribute schema_name is {name}")
     return file
+
+
+def config_key(metric):
+    """The config key that makes a run log `metric`; None for what is logged without one, such as "train/loss"."""
+    group, _, name = metric.rpartition("/")
+    if group in ("", "heads") and name:
+        return f"log.probes.{name}"
+    return "log.attention" if metric == "attention/weights" else None
+
+
+def _xarray():
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError("this needs xarray: apt-get install python3-xarray") from error
+    return xarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
     """A logged quantity over the steps."""
     name: str
-    step: np.ndarray    # int64 [rows]
-    values: np.ndarray  # [rows, ...]
+    step: np.ndarray    # int64 [rows]; row s describes the weights after s updates
+    values: np.ndarray  # [rows, ...]; NaN: not measured
     dims: tuple         # ("step", ...)
-    coords: dict        # values of each axis that has any: layer, head, projection, ...
+    coords: dict        # labels of each further axis that has any: layer, head, projection, ...
     units: str
     long_name: str
+    attrs: dict         # these two and all else that the log says of it: formula, null_mean, value_labels, ...
+
+    def to_xarray(self):
+        """The same as an xarray.DataArray. Raises ImportError without xarray."""
+        return _xarray().DataArray(self.values, dims=self.dims, coords={"step": self.step, **self.coords},
+                                   attrs=self.attrs, name=self.name.replace("/", "_"))
 
 
-def _texts(values):
-    return values.astype(str) if values.dtype.kind in "SO" else values
+@dataclasses.dataclass(frozen=True)
+class Event:
+    step: int
+    time: int  # seconds since 1970
+    kind: str
+    message: str
 
 
-class Run:
-    """The log of one run. `log` is the open h5py.File; close() or a with statement closes it."""
+def _read(dataset, rows=()):
+    return dataset.asstr()[rows] if h5py.check_string_dtype(dataset.dtype) else dataset[rows]
 
-    def __init__(self, path):
-        path = pathlib.Path(path)
-        self.path = path / "log.h5" if path.is_dir() else path
-        self.log = open_file(self.path)
+
+def _has_rows(item):
+    """Whether an item of a group is a dataset whose first axis is the step."""
+    return isinstance(item, h5py.Dataset) and item.ndim > 0 and item.dims[0].label == "step"
+
+
+class File:
+    """What log.h5 and ablation.h5 have in common. `log` is the open h5py.File; close() or a with statement closes
+    it."""
+
+    schema = None
+
+    def __init__(self, path, log=None):
+        """`log`: the h5py.File of that path, if it is open already. Raises OSError as open_file() does."""
+        self.path = pathlib.Path(path)
+        self.path = self.path / "log.h5" if self.path.is_dir() else self.path
+        self.log = open_file(self.path, (self.schema,)) if log is None else log
 
     def close(self):
         self.log.close()
@@ -79,77 +134,178 @@ class Run:
         return dict(self.log.attrs)
 
     @property
+    def run_id(self):
+        return self.log.attrs["run_id"]
+
+    def _paths(self, metric):
+        """Group and name of the metric's dataset. The group holds its step axis and its labels, too."""
+        raise NotImplementedError
+
+    def _dataset(self, metric):
+        group, name = self._paths(metric)
+        dataset = self.log.get(f"{group}/{name}") if name else None
+        if not _has_rows(dataset) or f"{group}/step" not in self.log:
+            names = self.metrics()
+            nearest = difflib.get_close_matches(metric.removeprefix("heads/"), names, 4, .5)
+            has = f"the nearest are {', '.join(nearest)}" if nearest else f"it has {', '.join(names) or 'none'}"
+            key = config_key(metric) if self.schema == Run.schema else None
+            probe = "if there is such a probe, " if key != config_key("attention/weights") else ""
+            how = f"; {probe}{key} = N in the config logs it every N steps" if key else ""
+            raise NotInLog(f"{self.path} has no {metric or 'metric without a name'}; {has}{how}", key)
+        return group, dataset
+
+    def __contains__(self, metric):
+        try:
+            self._dataset(metric)
+        except NotInLog:
+            return False
+        return True
+
+    def steps(self, metric):
+        """int64 [rows]: the steps of its rows. Raises NotInLog."""
+        group, _ = self._dataset(metric)
+        return self.log[f"{group}/step"][()]
+
+    def dims(self, metric):
+        """Names of its axes, ("step", ...), without reading its values. Raises NotInLog."""
+        _, dataset = self._dataset(metric)
+        return ("step", *(axis.label or (axis[0].name.rsplit("/", 1)[-1] if len(axis) else f"axis_{index}")
+                          for index, axis in enumerate(dataset.dims) if index > 0))
+
+    def series(self, metric, rows=slice(None)):
+        """The Series of a metric, by a name of metrics(). `rows`, a slice: only these rows are read.
+
+        Raises NotInLog, a KeyError, when it was not logged: the message tells the nearest names, or all, and which
+        config key logs it. Raises OSError when values and steps differ in number."""
+        group, dataset = self._dataset(metric)
+        dims, steps = self.dims(metric), self.steps(metric)
+        if len(steps) != len(dataset):
+            raise OSError(f"{self.path}: {metric} has {len(dataset)} values for {len(steps)} steps")
+        coords = {dim: _read(self.log[f"{group}/{dim}"]) for dim in dims[1:] if f"{group}/{dim}" in self.log}
+        hidden = ("CLASS", "NAME", "DIMENSION_LIST", "DIMENSION_LABELS", "REFERENCE_LIST")  # of HDF5 dimension scales
+        attrs = {name: value for name, value in dataset.attrs.items() if name not in hidden}
+        return Series(metric, steps[rows], _read(dataset, rows), dims, coords, str(attrs.get("units", "")),
+                      str(attrs.get("long_name", "")), attrs)
+
+    def dataset(self, metrics=None):
+        """An xarray.Dataset of `metrics` (default: those of metrics()), joined over the steps: NaN where one has no
+        row. "train/loss" is the variable train_loss. Raises NotInLog, and ImportError without xarray."""
+        arrays = [self.series(name).to_xarray() for name in (self.metrics() if metrics is None else metrics)]
+        return _xarray().Dataset({array.name: array for array in arrays}, attrs=self.attrs)
+
+
+class Run(File):
+    """The log of one run. `path`: its folder, or its log.h5."""
+
+    schema = "headscope.log"
+
+    @property
     def seed(self):
         return int(self.log.attrs["seed"])
 
     @property
+    def state(self):
+        """"running", "finished" or "failed"."""
+        return self.log.attrs["state"]
+
+    @property
     def config(self):
         """The whole config as TOML, every key written out."""
-        return self.log["config/resolved"].asstr()[()]
+        return _read(self.log["config/resolved"])
+
+    def settings(self):
+        """The same as a dict: settings()["train"]["steps"]."""
+        return tomllib.loads(self.config)
 
     def floors(self):
         """Name -> loss (nat per token) of a model that knows that part of the rule."""
         return {name: float(value[()]) for name, value in self.log.get("task/floors", {}).items()}
 
+    def references(self):
+        """Name -> loss (nat per token) to compare with that is no floor."""
+        return {name: float(value[()]) for name, value in self.log.get("task/references", {}).items()}
+
+    def events(self):
+        """A list of Event, in the order in which they happened: the run was resumed, ..."""
+        if "events" not in self.log:
+            return []
+        columns = [_read(self.log[f"events/{field.name}"]) for field in dataclasses.fields(Event)]
+        return [Event(int(step), int(time), kind, message) for step, time, kind, message in zip(*columns)]
+
+    def tokens(self):
+        """int64 [sample, position]: the sequences whose attention maps were logged. Raises NotInLog."""
+        if "attention/tokens" not in self.log:
+            raise NotInLog(f"{self.path} has no attention maps; log.attention = N in the config logs them",
+                           config_key("attention/weights"))
+        return self.log["attention/tokens"][()]
+
+    def vocabulary(self):
+        """The text of each token, in a list; empty when the task has no words."""
+        return list(_read(self.log["task/vocabulary"])) if "task/vocabulary" in self.log else []
+
     def metrics(self):
-        """Names that series() takes: "train/loss", ..., then the per-head metrics, "overlap", ..."""
-        scalars = [f"{group}/{name}" for group in SCALAR_GROUPS for name in self.log.get(group, {}) if name != "step"]
-        return scalars + list(self.log.get("heads", {}))
+        """Names that series() takes: "train/loss", "eval/loss", "parameters/norm", ..., then the per-head metrics,
+        "overlap", ... It also takes "attention/weights" [step, sample, layer, head, query, key], which is not named
+        here: a dataset() of it at the steps of all others would be large."""
+        columns = [f"{group}/{name}" for group in GROUPS if group != "attention"
+                   for name, item in self.log.get(group, {}).items() if _has_rows(item)]
+        return columns + list(self.log.get("heads", {}))
 
-    def series(self, metric):
-        """The Series of a scalar ("eval/loss") or a per-head metric ("overlap"). Raises KeyError when the run has not
-        logged it; the message lists what it has."""
+    def _paths(self, metric):
         group, _, name = metric.rpartition("/")
-        place = group if group in SCALAR_GROUPS else f"heads/{metric}"
-        name = name if group in SCALAR_GROUPS else "value"
-        if not name or f"{place}/{name}" not in self.log:
-            raise KeyError(f"{self.path} has no {metric}; it has {', '.join(self.metrics())}")
-        value, step = self.log[f"{place}/{name}"], self.log[f"{place}/step"][()]
-        dims = ["step"] + [axis.label or (axis[0].name.rsplit("/", 1)[-1] if len(axis) else f"axis_{index}")
-                           for index, axis in enumerate(value.dims) if index > 0]
-        coords = {dim: _texts(self.log[f"{place}/{dim}"][()]) for dim in dims[1:] if f"{place}/{dim}" in self.log}
-        if len(step) != len(value):
-            raise OSError(f"{self.path}: {metric} has {len(value)} values for {len(step)} steps")
-        return Series(metric, step, value[()], tuple(dims), coords, str(value.attrs.get("units", "")),
-                      str(value.attrs.get("long_name", "")))
-
-    def dataset(self, metrics=None):
-        """An xarray.Dataset of `metrics` (default: all that there are), joined over the steps: NaN where one has no row.
-        "train/loss" is the variable train_loss."""
-        import xarray
-
-        arrays = {}
-        for name in self.metrics() if metrics is None else metrics:
-            series = self.series(name)
-            arrays[name.replace("/", "_")] = xarray.DataArray(
-                series.values, dims=series.dims, coords={"step": series.step, **series.coords},
-                attrs={"units": series.units, "long_name": series.long_name})
-        return xarray.Dataset(arrays, attrs=self.attrs)
+        return (group, name) if group in GROUPS else (f"heads/{metric.removeprefix('heads/')}", metric and "value")
 
 
-def open(path):  # as h5py.open or xarray.open: headscope.open(...)
-    """The Run in a folder, or of a log.h5."""
-    return Run(path)
+class Ablation(File):
+    """The results of `headscope ablate`, an ablation.h5: "delta" [step, layer, head, ablation], ..."""
+
+    schema = "headscope.ablation"
+
+    def metrics(self):
+        """Names that series() takes."""
+        return [name for name, item in self.log.items() if _has_rows(item)]
+
+    def _paths(self, metric):
+        return "", metric
+
+
+def open(run):  # as h5py.open or xarray.open: headscope.open(...)
+    """The Run in a folder or of a log.h5, or the Ablation of an ablation.h5. Takes a path or an h5py.File that is open;
+    a Run or an Ablation is returned as it is. Raises OSError for damaged and foreign files."""
+    if isinstance(run, File):
+        return run
+    kinds = {kind.schema: kind for kind in (Run, Ablation)}
+    if isinstance(run, h5py.File):
+        return kinds.get(run.attrs.get("schema_name"), Run)(str(run.filename), run)
+    path = pathlib.Path(run)
+    log = open_file(path / "log.h5" if path.is_dir() else path, tuple(kinds))
+    return kinds[log.attrs["schema_name"]](path, log)
 
 
 def runs(pattern, metrics=None):
-    """The runs of a glob pattern side by side: an xarray.Dataset whose first dims are run and seed. Runs that differ
-    in their seed alone share a `run`, named by their config's name. `metrics`: as for Run.dataset(), default those that
-    every run has. NaN where there is no such seed or no row."""
-    import xarray
+    """The runs of a glob pattern, or of a list of folders, side by side: an xarray.Dataset whose first dims are run and
+    seed. Folders whose names differ in "-s<seed>" alone share a `run`, named by the rest. `metrics`: as for
+    Run.dataset(), default those that every run has. NaN where there is no such seed or no row.
 
-    paths = sorted(path for path in glob.glob(str(pattern)) if pathlib.Path(path, "log.h5").exists())
+    Raises FileNotFoundError when there is no run, ValueError when two have the same name and seed, NotInLog, and
+    ImportError without xarray."""
+    xarray = _xarray()
+    if isinstance(pattern, (str, pathlib.Path)):
+        paths = sorted(path for path in glob.glob(str(pattern)) if pathlib.Path(path, "log.h5").exists())
+    else:
+        paths = list(pattern)
     if not paths:
         raise FileNotFoundError(f"{pattern}: no folder of a run")
-    opened = [Run(path) for path in paths]
-    if metrics is None:
-        metrics = [name for name in opened[0].metrics() if all(name in run.metrics() for run in opened)]
-    groups = {}
-    for run in opened:
-        seeds = groups.setdefault(_name_without_seed(run), {})
-        if run.seed in seeds:
-            raise ValueError(f"{run.path} and another run have the same name and seed {run.seed}")
-        seeds[run.seed] = run.dataset(metrics)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(Run(path)) for path in paths]
+        if metrics is None:
+            metrics = [name for name in opened[0].metrics() if all(name in run for run in opened)]
+        groups = {}
+        for run in opened:
+            seeds = groups.setdefault(_name_without_seed(run), {})
+            if run.seed in seeds:
+                raise ValueError(f"{run.path} and another run have the same name and seed {run.seed}")
+            seeds[run.seed] = run.dataset(metrics)
     of_names = [xarray.concat([seeds[seed] for seed in sorted(seeds)], _index("seed", sorted(seeds)), join="outer",
                               combine_attrs="drop_conflicts") for seeds in groups.values()]
     joined = xarray.concat(of_names, _index("run", list(groups)), join="outer", combine_attrs="drop_conflicts")
@@ -164,5 +320,4 @@ def _index(name, values):
 
 def _name_without_seed(run):
     """The folder's name without "-s<seed>" at its end."""
-    return re.sub(rf"-s{run.seed}\Z", "", run.path.parent.name)
-
+    return re.sub(rf"-s{run.seed}\Z", "", run.path.absolute().parent.name)

@@ -16,7 +16,7 @@ try:
     from figure_parts import CHINESE, NoSuchStep, NotLogged
     from figures import (ablation, attention, circuit_cosine, grad_cosine, grad_norm, grad_norm_by_class, heads,
                          lag_profile, loss, overlap, roles)
-    from headscope import open_file
+    from headscope import Ablation, Run
 except ImportError as error:
     if __name__ != "__main__":
         raise
@@ -61,8 +61,8 @@ def draw(name, log, folder, step):
         return AT_A_STEP[name](log, step)
     if not (folder / "ablation.h5").exists():
         raise NotLogged("there is no ablation.h5; `headscope ablate` makes one")
-    with open_file(folder / "ablation.h5", "headscope.ablation") as results:
-        if results.attrs["run_id"] != log.attrs["run_id"]:
+    with Ablation(folder / "ablation.h5") as results:
+        if results.run_id != log.run_id:
             raise NotLogged("ablation.h5 is about another run")
         return ablation(log, results, step)
 
@@ -111,7 +111,7 @@ def plot(options):
     if not path.exists():
         raise Refused(f"{options.run}: no such run; name the folder of a run, or its log.h5", 2)
     try:
-        with open_file(path) as log:
+        with Run(path) as log:
             drawn, skipped = draw_all(options.only, log, path.parent, options.step)
             kinds = ["png", "svg"] if options.format == "both" else [options.format]
             files = {f"{name}.{kind}": as_bytes(figure, kind) for name, figure in drawn.items() for kind in kinds}

@@ -1,20 +1,24 @@
 """scripts/headscope.py: gives what h5py reads from the file, with names of axes; several runs side by side."""
 
+import re
+import subprocess
 import sys
+import tomllib
 
 import h5py
 import numpy as np
 import pytest
 
-from cli_tools import SOURCE, headscope as run_headscope
+from cli_tools import SOURCE, headscope as run_headscope, write_config, write_tokens
 
 sys.path.insert(0, str(SOURCE / "scripts"))
 import headscope  # noqa: E402
 
-# Distinct sizes: 2 layers, 3 heads, 4 projections.
+# Distinct sizes: 2 layers, 3 heads, 4 projections, 5 samples, 12 positions.
 SHORT = ["model.num_layers=2", "model.num_heads=3", "model.d_model=24", "task.seq_len=12", "task.far=5",
          "train.steps=12", "train.batch_size=6", "eval.every=6", "eval.batches=2", "log.every=3",
-         "log.probes.grad_norm=4", "log.probes.attention_entropy=6"]
+         "log.probes.grad_norm=4", "log.probes.attention_entropy=6", "log.probes.overlap=6", "log.attention=6",
+         "log.attention_samples=5"]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +45,136 @@ def test_series(folder):
         assert list(norm.coords["projection"]) == ["q", "k", "v", "o"]
 
 
+def test_what_a_series_says_of_itself(folder):
+    with headscope.open(folder / "a-s1") as run, h5py.File(folder / "a-s1" / "log.h5") as log:
+        overlap, value = run.series("heads/overlap"), log["heads/overlap/value"]
+        assert overlap.dims == run.dims("overlap") == ("step", "layer", "projection", "head", "head_other")
+        assert overlap.long_name == value.attrs["long_name"] == overlap.attrs["long_name"]
+        for name in ("formula", "source", "null_mean", "null_std", "minimum", "maximum"):
+            assert overlap.attrs[name] == value.attrs[name]
+        assert not {name for name in overlap.attrs if name.isupper()}
+        array = overlap.to_xarray()
+        assert array.sel(step=6, layer=1, projection="k", head=0, head_other=2) == value[1, 1, 1, 0, 2]
+        assert list(run.steps("overlap")) == [0, 6, 12]
+        row = run.series("overlap", slice(1, 2))
+        assert list(row.step) == [6] and np.array_equal(row.values, value[1:2])
+
+
+def test_every_metric_equals_h5py(folder):
+    with headscope.open(folder / "a-s0") as run, h5py.File(folder / "a-s0" / "log.h5") as log:
+        names = run.metrics()
+        assert {"train/loss", "eval/accuracy", "parameters/norm", "grad_norm", "overlap"} <= set(names)
+        data = run.dataset()
+        for name in names:
+            path = name if name in log and isinstance(log[name], h5py.Dataset) else f"heads/{name}/value"
+            series = run.series(name)
+            assert name in run and np.array_equal(series.values, log[path])
+            assert np.array_equal(series.step, log[path.rsplit("/", 1)[0] + "/step"])
+            rows = data[name.replace("/", "_")].sel(step=series.step).transpose(*series.dims)
+            assert np.array_equal(rows, series.values)
+        assert list(run.series("parameters/norm").coords["name"]) == list(log["parameters/name"].asstr())
+
+
+def test_attention_maps(folder):
+    with headscope.open(folder / "a-s0") as run, h5py.File(folder / "a-s0" / "log.h5") as log:
+        maps = run.series("attention/weights", slice(1, 2))
+        assert maps.dims == ("step", "sample", "layer", "head", "query", "key")
+        assert maps.values.shape == (1, 5, 2, 3, 12, 12) and np.array_equal(maps.values[0], log["attention/weights"][1])
+        assert np.array_equal(run.tokens(), log["attention/tokens"]) and run.vocabulary() == []
+        assert "attention/weights" not in run.metrics() and "attention/tokens" not in run
+
+
+def test_run(folder):
+    with headscope.open(folder / "a-s1") as run, h5py.File(folder / "a-s1" / "log.h5") as log:
+        assert run.state == "finished" and run.run_id == log.attrs["run_id"]
+        assert run.settings() == tomllib.loads(log["config/resolved"].asstr()[()])
+        assert run.settings()["optimizer"]["lr"] == 1e-3
+        assert run.references() == {"bag": log["task/references/bag"][()]}
+        assert run.events() == []
+    assert headscope.open(run) is run
+
+
+def test_events(folder, tmp_path):
+    write_tokens(tmp_path / "train.h5", 2, 4, 6, 9, seed=1)
+    config = write_config(tmp_path / "c.toml", tmp_path / "train.h5", 9, 6)
+    run_headscope("run", config, "model.d_model=8", "model.num_heads=2", "train.steps=2", "--out", tmp_path / "run")
+    run_headscope("resume", tmp_path / "run", "train.steps=4")
+    with headscope.open(tmp_path / "run") as run:
+        event = run.events()[0]
+        assert (event.step, event.kind) == (2, "resume") and event.time > 1.7e9 and isinstance(event.message, str)
+        assert run.floors() == run.references() == {}
+        with pytest.raises(KeyError, match="log.attention = N"):
+            run.tokens()
+
+
+def test_words(tmp_path):
+    (tmp_path / "text.txt").write_text("猫 é sat\n" * 200, encoding="utf-8")
+    run_headscope("run", SOURCE / "experiments" / "configs" / "kjv.toml", f"task.path={tmp_path / 'text.txt'}",
+                  "task.seq_len=7", "model.num_heads=2", "model.num_layers=1", "model.d_model=8", "model.d_ff=0",
+                  "train.steps=0", "--out", tmp_path / "run")
+    with headscope.open(tmp_path / "run") as run, h5py.File(tmp_path / "run" / "log.h5") as log:
+        assert run.vocabulary() == [word.decode() for word in log["task/vocabulary"]]
+        assert run.vocabulary()
+
+
+def test_ablation(folder):
+    run_headscope("ablate", folder / "a-s0")
+    with headscope.open(folder / "a-s0" / "ablation.h5") as results, h5py.File(folder / "a-s0" / "ablation.h5") as file:
+        assert results.run_id == headscope.open(folder / "a-s0").run_id
+        delta = results.series("delta")
+        assert delta.dims == ("step", "layer", "head", "ablation") and delta.units == "nat/token"
+        assert list(delta.coords["ablation"]) == ["zero", "mean", "resample"]
+        assert np.array_equal(delta.values, file["delta"])
+        data = results.dataset()
+        assert data["control_delta"].sel(step=12, layer=1, head=2, ablation="mean") == file["control_delta"][0, 1, 2, 1]
+        with pytest.raises(KeyError, match="no delt; the nearest are .*delta"):
+            results.series("delt")
+    with pytest.raises(OSError, match="no headscope.log file"):
+        headscope.Run(folder / "a-s0" / "ablation.h5")
+
+
 def test_not_logged(folder):
     run = headscope.open(folder / "a-s0" / "log.h5")
-    for name in ("copying", "eval/nothing", "", "eval/"):
-        with pytest.raises(KeyError, match="it has .*eval/loss.*grad_norm"):
+    for name, message in (("copying", "it has .*eval/loss.*grad_norm.*log.probes.copying = N"),
+                          ("heads/copying", "log.probes.copying = N"), ("grad_nrm", "the nearest are grad_norm"),
+                          ("evl/loss", "the nearest are eval/loss"), ("eval/nothing", "has no eval/nothing"),
+                          ("", "it has .*eval/loss.*grad_norm"), ("eval/", "has no eval/"), ("train/step", "has no")):
+        assert name not in run
+        with pytest.raises(KeyError, match=message) as caught:
             run.series(name)
+        assert not str(caught.value).startswith(("'", '"')), "the message, not its repr"
+    for name, key in (("copying", "log.probes.copying"), ("eval/nothing", None)):
+        with pytest.raises(headscope.NotInLog) as caught:
+            run.steps(name)
+        assert caught.value.key == key
+
+
+def test_without_xarray(folder):
+    """numpy and h5py are enough for series; what needs xarray says how to get it."""
+    program = f"""
+import sys
+sys.modules["xarray"] = sys.modules["pandas"] = None
+sys.path.insert(0, {str(SOURCE / "scripts")!r})
+import headscope
+run = headscope.open({str(folder / "a-s0")!r})
+assert len(run.series("eval/loss").values) == 3
+for use in (run.dataset, run.series("eval/loss").to_xarray, lambda: headscope.runs({str(folder / "a-*")!r})):
+    try:
+        use()
+    except ImportError as error:
+        assert "apt-get install python3-xarray" in str(error), error
+    else:
+        sys.exit("no error")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_only_the_reader_knows_paths_inside_a_log():
+    inside = re.compile(r"""["'][^"' ]*(\b(heads|task|config|events)/|/(value|step)\b)|h5py\.File\(|\[f?"[a-z_]+/""")
+    for name in ("plot.py", "figures.py", "figure_parts.py"):
+        lines = (SOURCE / "scripts" / name).read_text().splitlines()
+        assert not [line for line in lines if inside.search(line)], name
+    assert inside.search((SOURCE / "scripts" / "headscope.py").read_text()), "the pattern finds what it looks for"
 
 
 def test_dataset(folder):
@@ -67,6 +196,10 @@ def test_runs(folder):
     assert np.isnan(data["train_loss"].sel(run="b", seed=0)).all()
     with pytest.raises(FileNotFoundError):
         headscope.runs(folder / "c*")
+    some = headscope.runs([folder / "b-s1", folder / "a-s0"], ["eval/loss"])
+    assert some["eval_loss"].dims == ("run", "seed", "step") and set(some.run.values) == {"a", "b"}
+    with pytest.raises(FileNotFoundError):
+        headscope.runs([folder / "a-s0", folder / "a-s7"])
 
 
 def test_damaged(folder, tmp_path):
