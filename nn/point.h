@@ -64,8 +64,6 @@ public:
     bool has_looks() const { return list_ != nullptr && count_guests() > count_edits(); }
     /// What the pass goes on with. Throws Error when an edit returns another shape or dtype.
     Tensor pass(const Tensor& value) const { return has_guests() ? pass_guests(value) : value; }
-    /// The edits alone; the looks follow by show().
-    Tensor apply_edits(const Tensor& value) const;
     /// The looks alone: for a value that the fast path does not make, computed on the side. `make` is called without a
     /// graph, when somebody looks.
     void show(const std::function<Tensor()>& make) const;
@@ -75,6 +73,7 @@ public:
 
 private:
     Tensor pass_guests(const Tensor& value) const;
+    Tensor apply_edits(const Tensor& value) const;
     std::size_t count_guests() const;
     std::size_t count_edits() const;
 

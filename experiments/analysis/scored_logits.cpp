@@ -10,7 +10,7 @@
 namespace headscope::experiments {
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double unscored = std::numeric_limits<double>::quiet_NaN();
 
 /// What one target says at an inverse temperature beta: with p = softmax(beta * z), q its true distribution,
 ///   loss = log sum_v exp(beta z_v) - beta sum_v q_v z_v      slope = d loss / d beta = sum_v (p_v - q_v) z_v
@@ -38,8 +38,8 @@ Row read_row(const T* z, const double* truth, std::int64_t target, std::int64_t 
 }  // namespace
 
 Losses Losses::none(std::size_t classes) {
-    const std::vector<double> each(classes, nan);
-    return {nan, each, nan, nan, each};
+    const std::vector<double> each(classes, unscored);
+    return {unscored, each, unscored, unscored, each};
 }
 
 void ScoredLogits::add(const Tensor& logits, const Batch& batch) {

@@ -2,9 +2,8 @@
 //
 //   /loss                       scalar: mean cross-entropy over all scored targets of the file
 //   /logits                     [batches, B, T, V]
-//   /layers/<l>/{q,k,v,weights,head_out}   [batches, B, H, T, d] or [batches, B, H, T, T]: q and k after rotation,
-//   weights
-//                               after softmax, head_out before W_o
+//   /layers/<l>/{q,k,v,head_out}           [batches, B, H, T, d]: q and k after rotation, head_out before W_o
+//   /layers/<l>/weights         [batches, B, H, T, T]: after softmax
 //   /points/<name>              [batches, ...]: the value at every point of the model, as nn/transformer.h names them
 //   /point_gradients/blocks.<l>.attn.weights   [batches, B, H, T, T]: gradient of /loss by the weights, as if they were
 //                               free; keys out of sight included

@@ -32,8 +32,8 @@ namespace fs = std::filesystem;
 struct Expected {
     std::optional<Config> config;
     std::string identity;
-    std::optional<Experiment> experiment;    ///< none when the data are not at hand
-    std::unique_ptr<TrainingState> trainer;  ///< of that experiment; takes the checkpoints that fit
+    std::optional<Experiment> experiment;  ///< none when the data are not at hand
+    std::unique_ptr<TrainingState> state;  ///< of that experiment; takes the checkpoints that fit
 };
 
 /// Adds the message of the Error that `check` throws, without the name of the file, which the report has.
@@ -69,7 +69,7 @@ FileReport verify_config(const std::string& file, const std::string& path, Expec
     if (!expected.config) return report;
     try {
         expected.experiment = build_experiment_of_any_size(*expected.config);
-        expected.trainer = std::make_unique<TrainingState>(*expected.experiment);
+        expected.state = std::make_unique<TrainingState>(*expected.experiment);
     } catch (const Error& error) {
         report.note = fmt::format("no model to compare with: {}", error.what());
     }
@@ -93,7 +93,7 @@ void check_belonging(FileReport& report, const Checkpoint& checkpoint, const Exp
             fmt::format("holds step {}, and says that step {} was the best", checkpoint.step, checkpoint.best.step));
     if (expected.config && checkpoint.config_identity != expected.identity)
         report.problems.push_back("belongs to another config than config.toml");
-    else if (expected.trainer) collect(report, "", [&] { expected.trainer->restore(checkpoint); });
+    else if (expected.state) collect(report, "", [&] { expected.state->restore(checkpoint); });
 }
 
 FileReport verify_checkpoint(const std::string& file, const std::string& path, const Expected& expected) {
@@ -123,9 +123,9 @@ void check_log_config(FileReport& report, const LogReader& log, const Expected& 
 }
 
 void check_log_parameters(FileReport& report, const LogReader& log, const Expected& expected) {
-    if (!expected.trainer) return;
+    if (!expected.state) return;
     std::vector<std::string> names;
-    for (const nn::Parameter& parameter : expected.trainer->model().named_parameters()) names.push_back(parameter.name);
+    for (const nn::Parameter& parameter : expected.state->model().named_parameters()) names.push_back(parameter.name);
     if (log.parameter_names() != names)
         report.problems.push_back("/parameters/name lists other parameters than the config's model has");
 }

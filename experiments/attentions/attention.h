@@ -5,7 +5,7 @@
 // Adding one: write attentions/<name>.cpp with AttentionSettings whose configure() sets options.attention_weights
 // (scores to weights) or options.custom_attention (a function like headscope::attention()); nn/multi_head_attention.h
 // says what they must keep to. End it with
-//   const RegisterType<AttentionSettings> registered("<name>", "what it is in one line", [] { return
+//   const RegisterType<AttentionSettings> registered_<name>("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });
 // and a test; the build finds both. Estimates of memory and arithmetic take it for the softmax.

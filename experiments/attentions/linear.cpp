@@ -9,9 +9,9 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::linear; }
 };
 
-const RegisterType<AttentionSettings> registered("linear",
-                                                 "phi(q) phi(k) over their sum, phi = elu + 1, for the visible keys",
-                                                 [] { return std::make_unique<LinearSettings>(); });
+const RegisterType<AttentionSettings> registered_linear(
+    "linear", "phi(q) phi(k) over their sum, phi = elu + 1, for the visible keys",
+    [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace
 

@@ -11,10 +11,11 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention_weights = nn::sigmoid_weights; }
 };
 
-const RegisterType<AttentionSettings> registered("sigmoid",
-                                                 "sigmoid of q k^T / sqrt(d_k) - ln n, n the number of visible keys; "
-                                                 "weights do not sum to 1 (Ramapuram et al. 2024)",
-                                                 [] { return std::make_unique<SigmoidSettings>(); });
+const RegisterType<AttentionSettings> registered_sigmoid(
+    "sigmoid",
+    "sigmoid of q k^T / sqrt(d_k) - ln n, n the number of visible keys; "
+    "weights do not sum to 1 (Ramapuram et al. 2024)",
+    [] { return std::make_unique<SigmoidSettings>(); });
 
 }  // namespace
 

@@ -10,8 +10,9 @@ public:
     void configure(nn::BlockOptions& options) const override { options.attention = AttentionKind::softmax; }
 };
 
-const RegisterType<AttentionSettings> registered("softmax", "softmax of q k^T / sqrt(d_k) over the visible keys",
-                                                 [] { return std::make_unique<SoftmaxSettings>(); });
+const RegisterType<AttentionSettings> registered_softmax("softmax",
+                                                         "softmax of q k^T / sqrt(d_k) over the visible keys",
+                                                         [] { return std::make_unique<SoftmaxSettings>(); });
 
 }  // namespace
 

@@ -10,8 +10,9 @@
 //       ...
 //   };
 // One of the kind is a class derived from it and a line at the end of its source:
-//   const RegisterType<AttentionSettings> registered("softmax", "what it is in one line",
-//                                                    [] { return std::make_unique<SoftmaxSettings>(); });
+//   const RegisterType<AttentionSettings> registered_softmax("softmax", "what it is in one line",
+//                                                            [] { return std::make_unique<SoftmaxSettings>(); });
+// Sources of a folder may be compiled together (CMakeLists.txt), so the line and the class are named after the thing.
 #pragma once
 
 #include <algorithm>

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "experiments/cli/text_lines.h"
+
 namespace headscope::experiments::cli {
 
 namespace {
@@ -71,7 +73,7 @@ std::string class_table(const AblationResult& result) {
     for (std::size_t begin = 0; begin < result.classes.size(); begin += classes_beside) {
         const std::size_t end = std::min(result.classes.size(), begin + classes_beside);
         text += fmt::format("\nchange of the loss by target class, head at zero\n{:<6}", "head");
-        for (std::size_t c = begin; c < end; ++c) text += fmt::format(" {:>9.9}", result.classes[c]);
+        for (std::size_t c = begin; c < end; ++c) text += " " + padded(first_columns(result.classes[c], 9), 9, true);
         text += "\n";
         for_each_head(result, [&](std::int64_t layer, std::int64_t head) {
             text += fmt::format("{:<6}", fmt::format("{}.{}", layer, head));

@@ -20,7 +20,7 @@ struct Kind {
     std::vector<KindEntry> entries;
 };
 
-/// tasks, attentions, positions, modules, optimizers, schedules, probes, tables.
+/// Those of the registries, then probes and the tables of a config.
 std::vector<Kind> kinds();
 /// The one of that name, which may be in the singular. Throws UsageError, which begins with `verb`, with the nearest
 /// when there is none.

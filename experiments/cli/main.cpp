@@ -1,21 +1,17 @@
 // The command line: reads the arguments, runs one verb, turns exceptions into exit codes with one clear message.
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <memory>
 #include <new>
 #include <optional>
 #include <sstream>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "autograd/parallel.h"
-#include "experiments/base/environment.h"
 #include "experiments/base/errors.h"
 #include "experiments/cli/standard_streams.h"
 #include "experiments/cli/verb.h"
@@ -48,47 +44,14 @@ void print_error(const std::string& message) {
     for (std::string line; std::getline(lines, line);) std::cerr << "headscope: " << line << '\n';
 }
 
-/// The registered verbs with their options, and which of them was given.
-struct CommandLine {
-    std::vector<std::unique_ptr<cli::Verb>> verbs;
-    cli::Verb* chosen = nullptr;
-    std::optional<int> threads;
-};
-
-void add_verbs(CLI::App& app, CommandLine& line) {
-    for (const Type<cli::Verb>& type : types<cli::Verb>()) {
-        line.verbs.push_back(type.settings());
-        cli::Verb& verb = *line.verbs.back();
-        CLI::App* const command = app.add_subcommand(type.name, type.doc);
-        cli::VerbOptions options(*command);
-        verb.declare(options);
-        if (verb.computes())
-            command->add_option("--threads", line.threads, "threads to use (default OMP_NUM_THREADS, or all cores)")
-                ->check(CLI::Range(1, 1024));
-        command->callback([&line, &verb] { line.chosen = &verb; });
-    }
-}
-
 /// Parses and runs; returns the exit code of what needs no exception.
 int run_command_line(int argc, char** argv) {
-    CLI::App app("Trains small transformers and watches their attention heads specialise.", "headscope");
-    app.set_version_flag("--version", "headscope " + software_version());
-    app.require_subcommand(1);
-    CommandLine line;
-    add_verbs(app, line);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) {  // --help, --version
-            app.exit(error);
-            cli::require_output();
-            return exit_done;
-        }
-        throw UsageError(std::string(error.what()) + "; see headscope --help");
+    const std::optional<cli::Command> command = cli::read_command_line(argc, argv);
+    if (command) {
+        std::optional<ThreadLimit> limit;
+        if (command->threads) limit.emplace(*command->threads);
+        command->verb->run(command->verb->computes() ? stop_on_signals() : stop);
     }
-    std::optional<ThreadLimit> limit;
-    if (line.threads) limit.emplace(*line.threads);
-    line.chosen->run(line.chosen->computes() ? stop_on_signals() : stop);
     cli::require_output();
     return exit_done;
 }

@@ -1,7 +1,7 @@
 // A verb of the command line, such as `headscope verify`.
 //
 // Adding one: write cli/verbs/<name>.cpp with a Verb whose members are its arguments, and end it with
-//   const RegisterType<Verb> registered("<name>", "what it does in one line",
+//   const RegisterType<Verb> registered_<name>("<name>", "what it does in one line",
 //                                       [] { return std::make_unique<MyVerb>(); });
 // The build finds it. main.cpp reads the arguments and turns exceptions into exit codes.
 #pragma once
@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,16 @@ public:
     /// Prints the result to stdout and everything else to stderr. Throws what went wrong (base/errors.h).
     virtual void run(const std::atomic<bool>& stop) = 0;
 };
+
+/// What a command line asks for.
+struct Command {
+    std::unique_ptr<Verb> verb;  ///< its arguments read
+    std::optional<int> threads;
+};
+
+/// The command that the arguments of main() name; none after --help and --version, which are answered on stdout.
+/// Throws UsageError.
+std::optional<Command> read_command_line(int argc, const char* const* argv);
 
 /// What verbs that take config keys say of them.
 inline constexpr const char* overrides_doc = "config keys to change, for example train.steps=100 optimizer.lr=3e-4";

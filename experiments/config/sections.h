@@ -11,7 +11,8 @@ namespace headscope::experiments {
 struct Section {
     std::string name;  ///< "" (above all tables), "model", "model.init", ...
     Fields fields;     ///< bound to the config
-    /// Of [model.attention] and [model.position], which hold the keys of a type: the type. It is a key of [model].
+    /// Of a table with the keys of a type that [model] chooses ([model.attention]): the type, which is a key of
+    /// [model].
     const std::string* type = nullptr;
 
     const Field* find(const std::string& key) const;

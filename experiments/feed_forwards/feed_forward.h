@@ -3,7 +3,7 @@
 //
 // Adding one: write an nn::FeedForward and feed_forwards/<name>.cpp with FeedForwardSettings whose build() makes it,
 // end that with
-//   const RegisterType<FeedForwardSettings> registered("<name>", "what it is in one line",
+//   const RegisterType<FeedForwardSettings> registered_<name>("<name>", "what it is in one line",
 //                                                      [] { return std::make_unique<MySettings>(); });
 // and a test; the build finds all of them.
 #pragma once

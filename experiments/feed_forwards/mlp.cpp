@@ -13,8 +13,8 @@ public:
     }
 };
 
-const RegisterType<FeedForwardSettings> registered("mlp", "linear1, activation, linear2 (Vaswani et al. 2017)",
-                                                   [] { return std::make_unique<MlpSettings>(); });
+const RegisterType<FeedForwardSettings> registered_mlp("mlp", "linear1, activation, linear2 (Vaswani et al. 2017)",
+                                                       [] { return std::make_unique<MlpSettings>(); });
 
 }  // namespace
 

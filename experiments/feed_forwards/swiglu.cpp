@@ -13,7 +13,7 @@ public:
     }
 };
 
-const RegisterType<FeedForwardSettings> registered(
+const RegisterType<FeedForwardSettings> registered_swiglu(
     "swiglu", "down(silu(gate x) * up x); model.activation is not used (Shazeer 2020)",
     [] { return std::make_unique<SwiGluSettings>(); });
 

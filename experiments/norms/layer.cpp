@@ -12,8 +12,8 @@ public:
     }
 };
 
-const RegisterType<NormSettings> registered("layer", "layer normalisation, with weight and bias (Ba et al. 2016)",
-                                            [] { return std::make_unique<LayerNormSettings>(); });
+const RegisterType<NormSettings> registered_layer("layer", "layer normalisation, with weight and bias (Ba et al. 2016)",
+                                                  [] { return std::make_unique<LayerNormSettings>(); });
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 // one file each in experiments/norms/ names them.
 //
 // Adding one: write an nn::Norm and norms/<name>.cpp with NormSettings whose build() makes it, end that with
-//   const RegisterType<NormSettings> registered("<name>", "what it is in one line",
+//   const RegisterType<NormSettings> registered_<name>("<name>", "what it is in one line",
 //                                               [] { return std::make_unique<MySettings>(); });
 // and a test; the build finds all of them.
 #pragma once

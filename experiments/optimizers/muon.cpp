@@ -33,9 +33,9 @@ private:
     double adamw_lr_ = -1;  // below 0: not set
 };
 
-const RegisterType<OptimizerSettings> registered("muon",
-                                                 "orthogonalised steps for the blocks' matrices; adamw elsewhere",
-                                                 [] { return std::make_unique<MuonSettings>(); });
+const RegisterType<OptimizerSettings> registered_muon("muon",
+                                                      "orthogonalised steps for the blocks' matrices; adamw elsewhere",
+                                                      [] { return std::make_unique<MuonSettings>(); });
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 // says which keys it has.
 //
 // Adding one: write optim/<name>.{h,cpp} and optimizers/<name>.cpp with an OptimizerSettings, end it with
-//   const RegisterType<OptimizerSettings> registered("<name>", "what it is in one line", [] { return
+//   const RegisterType<OptimizerSettings> registered_<name>("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });
 // and a test tests/optim/<name>_test.cpp; the build finds all of them.

@@ -23,8 +23,9 @@ private:
     optim::RmsPropOptions options_;
 };
 
-const RegisterType<OptimizerSettings> registered("rmsprop", "the gradient divided by the root of its mean square",
-                                                 [] { return std::make_unique<RmsPropSettings>(); });
+const RegisterType<OptimizerSettings> registered_rmsprop("rmsprop",
+                                                         "the gradient divided by the root of its mean square",
+                                                         [] { return std::make_unique<RmsPropSettings>(); });
 
 }  // namespace
 

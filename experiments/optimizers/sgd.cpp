@@ -27,8 +27,8 @@ private:
     optim::SgdOptions options_;
 };
 
-const RegisterType<OptimizerSettings> registered("sgd", "gradient descent, with momentum if wanted",
-                                                 [] { return std::make_unique<SgdSettings>(); });
+const RegisterType<OptimizerSettings> registered_sgd("sgd", "gradient descent, with momentum if wanted",
+                                                     [] { return std::make_unique<SgdSettings>(); });
 
 }  // namespace
 

@@ -9,7 +9,7 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::alibi; }
 };
 
-const RegisterType<PositionSettings> registered(
+const RegisterType<PositionSettings> registered_alibi(
     "alibi", "scores lowered by the distance times a slope per head; needs an attention with such scores",
     [] { return std::make_unique<AlibiSettings>(); });
 

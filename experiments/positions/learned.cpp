@@ -9,8 +9,8 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::learned; }
 };
 
-const RegisterType<PositionSettings> registered("learned", "a trained row per position, added to the embedding",
-                                                [] { return std::make_unique<LearnedSettings>(); });
+const RegisterType<PositionSettings> registered_learned("learned", "a trained row per position, added to the embedding",
+                                                        [] { return std::make_unique<LearnedSettings>(); });
 
 }  // namespace
 

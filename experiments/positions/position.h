@@ -4,7 +4,7 @@
 //
 // Adding one: write positions/<name>.cpp with an nn::PositionScheme (nn/position.h) and PositionSettings whose
 // configure() sets options.position to PositionEncoding::custom and options.custom_position, end it with
-//   const RegisterType<PositionSettings> registered("<name>", "what it is in one line", [] { return
+//   const RegisterType<PositionSettings> registered_<name>("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });
 // and a test; the build finds both. Estimates of memory count its parameters and nothing else of it.

@@ -17,9 +17,9 @@ public:
     void configure(nn::TransformerOptions& options) const override { options.position = nn::PositionEncoding::rotary; }
 };
 
-const RegisterType<PositionSettings> registered("rotary",
-                                                "q and k of every head turned by angles that grow with the position",
-                                                [] { return std::make_unique<RotarySettings>(); });
+const RegisterType<PositionSettings> registered_rotary(
+    "rotary", "q and k of every head turned by angles that grow with the position",
+    [] { return std::make_unique<RotarySettings>(); });
 
 }  // namespace
 

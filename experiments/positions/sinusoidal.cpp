@@ -18,8 +18,9 @@ public:
     }
 };
 
-const RegisterType<PositionSettings> registered("sinusoidal", "fixed sines and cosines, added to the embedding",
-                                                [] { return std::make_unique<SinusoidalSettings>(); });
+const RegisterType<PositionSettings> registered_sinusoidal("sinusoidal",
+                                                           "fixed sines and cosines, added to the embedding",
+                                                           [] { return std::make_unique<SinusoidalSettings>(); });
 
 }  // namespace
 

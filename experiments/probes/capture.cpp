@@ -13,23 +13,6 @@ namespace headscope::experiments {
 
 namespace {
 
-/// A tensor that is computed when first asked for. Threads may ask at once.
-class Lazy {
-public:
-    template <class Make>
-    const Tensor& get(Make&& make) {
-        std::call_once(made_, [&] {
-            const NoGrad no_grad;
-            value_ = make();
-        });
-        return value_;
-    }
-
-private:
-    std::once_flag made_;
-    Tensor value_;
-};
-
 /// dL/dlogits for L = sum over b of the mean cross-entropy of sequence b: (softmax - one-hot) / its number of targets.
 Tensor loss_gradient(const Tensor& logits, const Tensor& targets) {
     const NoGrad no_grad;
@@ -77,16 +60,33 @@ Tensor through_softmax(const Tensor& weights, const Tensor& grad_weights) {
 
 }  // namespace
 
-/// What the points of a layer show.
-struct Values {
-    Tensor q, k, v;
-    Tensor weights;       // no gradient of its own: see grad_weights()
-    Tensor own_head_out;  // before other edits, gates among them
-    Tensor head_out;      // after them: what W_o is given
-    Tensor middle;        // the residual stream after the attention
-};
-
 struct LayerCapture::State {
+    /// A tensor that is computed when first asked for. Threads may ask at once.
+    class Lazy {
+    public:
+        template <class Make>
+        const Tensor& get(Make&& make) {
+            std::call_once(made_, [&] {
+                const NoGrad no_grad;
+                value_ = make();
+            });
+            return value_;
+        }
+
+    private:
+        std::once_flag made_;
+        Tensor value_;
+    };
+
+    /// What the points of a layer show.
+    struct Values {
+        Tensor q, k, v;
+        Tensor weights;       // no gradient of its own: see grad_weights()
+        Tensor own_head_out;  // before other edits, gates among them
+        Tensor head_out;      // after them: what W_o is given
+        Tensor middle;        // the residual stream after the attention
+    };
+
     const nn::MultiHeadAttention& attention;
     bool with_gradients;
     Values values = {};  // heads side by side [B, T, H*d]
@@ -219,7 +219,7 @@ Capture::Capture(nn::Transformer& model, const Batch& batch, SequenceSource sour
         nn::TransformerBlock& block = *model.blocks[l];
         layers_[l].state_ = std::shared_ptr<LayerCapture::State>(
             new LayerCapture::State{.attention = block.attn, .with_gradients = gradients});
-        Values &values = layers_[l].state_->values, &grads = layers_[l].state_->grads;
+        LayerCapture::State::Values &values = layers_[l].state_->values, &grads = layers_[l].state_->grads;
         keep(block.attn.q, values.q, grads.q);
         keep(block.attn.k, values.k, grads.k);
         keep(block.attn.v, values.v, grads.v);

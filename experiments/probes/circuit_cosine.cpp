@@ -58,7 +58,7 @@ public:
     }
 };
 
-const RegisterProbe registered("circuit_cosine", [] { return std::make_unique<CircuitCosine>(); });
+const RegisterProbe registered_circuit_cosine("circuit_cosine", [] { return std::make_unique<CircuitCosine>(); });
 
 }  // namespace
 

@@ -21,7 +21,7 @@ namespace headscope::experiments {
 
 namespace {
 
-double draw(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
+double draw_composition(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
     // A = V O^T, B = Q K^T with O = [triangle; 0] after a turn, so that only the first rows of Q meet it.
     const Matrix value = random.triangle(d, k), output = random.triangle(d, k), core = multiply_nt(output, value);
     const Matrix K = random.triangle(d, k), top = multiply_nt(random.normal(core.cols(), k), K);
@@ -56,7 +56,7 @@ class Composition : public Probe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
         const NullDistribution null = measured_null("null.composition", setup, [&](RandomHeads& random) {
-            return draw(random, setup.d_model(), setup.head_dim());
+            return draw_composition(random, setup.d_model(), setup.head_dim());
         });
         return {.name = "composition",
                 .long_name = "how much a later head reads of what an earlier one writes",
@@ -109,7 +109,7 @@ public:
     }
 };
 
-const RegisterProbe registered("composition", [] { return std::make_unique<Composition>(); });
+const RegisterProbe registered_composition("composition", [] { return std::make_unique<Composition>(); });
 
 }  // namespace
 

@@ -57,7 +57,7 @@ public:
     }
 };
 
-const RegisterProbe registered("copying", [] { return std::make_unique<Copying>(); });
+const RegisterProbe registered_copying("copying", [] { return std::make_unique<Copying>(); });
 
 }  // namespace
 

@@ -43,7 +43,7 @@ public:
     }
 };
 
-const RegisterProbe registered("grad_cosine", [] { return std::make_unique<GradCosine>(); });
+const RegisterProbe registered_grad_cosine("grad_cosine", [] { return std::make_unique<GradCosine>(); });
 
 }  // namespace
 

@@ -39,7 +39,7 @@ public:
     }
 };
 
-const RegisterProbe registered("grad_norm", [] { return std::make_unique<GradNorm>(); });
+const RegisterProbe registered_grad_norm("grad_norm", [] { return std::make_unique<GradNorm>(); });
 
 }  // namespace
 

@@ -123,7 +123,8 @@ private:
     }
 };
 
-const RegisterProbe registered("grad_norm_by_class", [] { return std::make_unique<GradNormByClass>(); });
+const RegisterProbe registered_grad_norm_by_class("grad_norm_by_class",
+                                                  [] { return std::make_unique<GradNormByClass>(); });
 
 }  // namespace
 

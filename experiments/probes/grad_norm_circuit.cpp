@@ -81,7 +81,8 @@ public:
     }
 };
 
-const RegisterProbe registered("grad_norm_circuit", [] { return std::make_unique<GradNormCircuit>(); });
+const RegisterProbe registered_grad_norm_circuit("grad_norm_circuit",
+                                                 [] { return std::make_unique<GradNormCircuit>(); });
 
 }  // namespace
 

@@ -102,7 +102,7 @@ public:
     }
 };
 
-const RegisterProbe registered("grad_signal", [] { return std::make_unique<GradSignal>(); });
+const RegisterProbe registered_grad_signal("grad_signal", [] { return std::make_unique<GradSignal>(); });
 
 }  // namespace
 

@@ -17,7 +17,7 @@ namespace headscope::experiments {
 
 namespace {
 
-double draw(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
+double draw_overlap(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
     // Two heads, the first turned into its own first unit vectors.
     const Matrix A = random.triangle(d, k), top = random.normal(A.rows(), k);
     Matrix gram = multiply_tn(top, top);
@@ -32,7 +32,7 @@ class GramOverlap : public HeadPairProbe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
         const NullDistribution null = measured_null("null.gram_overlap", setup, [&](RandomHeads& random) {
-            return draw(random, setup.d_model(), setup.head_dim());
+            return draw_overlap(random, setup.d_model(), setup.head_dim());
         });
         return {.name = "gram_overlap",
                 .long_name = "overlap of two heads' subspaces weighted by energy",
@@ -60,7 +60,7 @@ protected:
     }
 };
 
-const RegisterProbe registered("gram_overlap", [] { return std::make_unique<GramOverlap>(); });
+const RegisterProbe registered_gram_overlap("gram_overlap", [] { return std::make_unique<GramOverlap>(); });
 
 }  // namespace
 

@@ -79,7 +79,7 @@ public:
     }
 };
 
-const RegisterProbe registered("importance", [] { return std::make_unique<Importance>(); });
+const RegisterProbe registered_importance("importance", [] { return std::make_unique<Importance>(); });
 
 }  // namespace
 

@@ -5,7 +5,7 @@
 // memory holds one batch at a time and one pass serves all of them.
 //
 // Adding one: write probes/<name>.cpp with a Probe or CaptureProbe, end it with
-//   static const RegisterProbe registered("<name>", [] { return std::make_unique<MyProbe>(); });
+//   static const RegisterProbe registered_<name>("<name>", [] { return std::make_unique<MyProbe>(); });
 // and its test tests/experiments/probes/<name>_test.cpp; the build finds both. A family of metrics may share a file.
 #pragma once
 

@@ -204,7 +204,7 @@ public:
     }
 };
 
-const RegisterProbe registered("role", [] { return std::make_unique<RoleProbe>(); });
+const RegisterProbe registered_roles("role", [] { return std::make_unique<RoleProbe>(); });
 
 }  // namespace
 

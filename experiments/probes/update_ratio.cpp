@@ -45,7 +45,7 @@ public:
     }
 };
 
-const RegisterProbe registered("update_ratio", [] { return std::make_unique<UpdateRatio>(); });
+const RegisterProbe registered_update_ratio("update_ratio", [] { return std::make_unique<UpdateRatio>(); });
 
 }  // namespace
 

@@ -39,7 +39,7 @@ public:
     }
 };
 
-const RegisterProbe registered("weight_cosine", [] { return std::make_unique<WeightCosine>(); });
+const RegisterProbe registered_weight_cosine("weight_cosine", [] { return std::make_unique<WeightCosine>(); });
 
 }  // namespace
 

@@ -11,8 +11,8 @@ public:
     }
 };
 
-const RegisterType<ScheduleSettings> registered("constant", "stays as it is after warm-up",
-                                                [] { return std::make_unique<ConstantSettings>(); });
+const RegisterType<ScheduleSettings> registered_constant("constant", "stays as it is after warm-up",
+                                                         [] { return std::make_unique<ConstantSettings>(); });
 
 }  // namespace
 

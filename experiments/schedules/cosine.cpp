@@ -17,8 +17,9 @@ private:
     double final_ratio_ = 0;
 };
 
-const RegisterType<ScheduleSettings> registered("cosine", "falls along half a cosine from the first step to the last",
-                                                [] { return std::make_unique<CosineSettings>(); });
+const RegisterType<ScheduleSettings> registered_cosine("cosine",
+                                                       "falls along half a cosine from the first step to the last",
+                                                       [] { return std::make_unique<CosineSettings>(); });
 
 }  // namespace
 

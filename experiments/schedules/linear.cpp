@@ -17,8 +17,9 @@ private:
     double final_ratio_ = 0;
 };
 
-const RegisterType<ScheduleSettings> registered("linear", "falls in a straight line from the first step to the last",
-                                                [] { return std::make_unique<LinearSettings>(); });
+const RegisterType<ScheduleSettings> registered_linear("linear",
+                                                       "falls in a straight line from the first step to the last",
+                                                       [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace
 

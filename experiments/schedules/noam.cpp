@@ -15,7 +15,7 @@ public:
     }
 };
 
-const RegisterType<ScheduleSettings> registered(
+const RegisterType<ScheduleSettings> registered_noam(
     "noam", "rises over warm-up, then falls as 1 / sqrt(step), all times d_model^-0.5",
     [] { return std::make_unique<NoamSettings>(); });
 

@@ -2,7 +2,7 @@
 // each in experiments/schedules/ says which keys a schedule has.
 //
 // Adding one: write schedules/<name>.cpp with a ScheduleSettings, end it with
-//   const RegisterType<ScheduleSettings> registered("<name>", "what it is in one line", [] { return
+//   const RegisterType<ScheduleSettings> registered_<name>("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });
 // and a test; the build finds both.

@@ -27,7 +27,7 @@ namespace headscope::experiments {
 
 namespace {
 
-enum Class : std::int64_t { opens, closes_adjacent, closes_distant };
+enum DyckClass : std::int64_t { opens, closes_adjacent, closes_distant };
 
 double entropy_of_coin(double p) { return entropy_term(p) + entropy_term(1 - p); }
 
@@ -169,7 +169,7 @@ private:
     std::string score_ = "closing";
 };
 
-const RegisterGenerated<DyckRule> registered("dyck", "balanced brackets of several kinds");
+const RegisterGenerated<DyckRule> registered_dyck("dyck", "balanced brackets of several kinds");
 
 }  // namespace
 

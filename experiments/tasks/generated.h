@@ -18,7 +18,7 @@
 //   private:
 //       std::int64_t vocab_size_ = 16;
 //   };
-//   const RegisterGenerated<PairsRule> registered("pairs", "each token twice");
+//   const RegisterGenerated<PairsRule> registered_pairs("pairs", "each token twice");
 #pragma once
 
 #include <cmath>

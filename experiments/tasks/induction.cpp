@@ -31,7 +31,7 @@ namespace headscope::experiments {
 
 namespace {
 
-enum Determined : std::int64_t { in_first, in_repeat };
+enum InductionDetermined : std::int64_t { before_repeat, repeated };
 
 /// What is known after t + 1 different tokens.
 struct Unseen {
@@ -80,15 +80,15 @@ public:
         std::ranges::copy(draw_distinct(start + period, vocab_size_, random, 2), x);
         for (std::int64_t t = start + period; t < seq_len_; ++t) x[t] = x[t - period];
         for (std::int64_t t = 0; t + 1 < seq_len_; ++t) {
-            determined[t] = t < start + period ? in_first : in_repeat;
-            if (determined[t] == in_repeat || scores_all()) y[t] = x[t + 1];
+            determined[t] = t < start + period ? before_repeat : repeated;
+            if (determined[t] == repeated || scores_all()) y[t] = x[t + 1];
         }
     }
 
     void true_distribution(const Sequence& sequence, double* truth) const override {
         SequenceRule::true_distribution(sequence, truth);
         const auto [x, y, determined] = sequence;
-        for (std::int64_t t = 0; scores_all() && determined[t] == in_first; ++t) {
+        for (std::int64_t t = 0; scores_all() && determined[t] == before_repeat; ++t) {
             double* p = truth + t * vocab_size_;
             const Unseen unseen = after_different_tokens(t);
             std::fill_n(p, vocab_size_, unseen.fresh);
@@ -150,8 +150,8 @@ private:
     std::string score_ = "repeat";
 };
 
-const RegisterGenerated<InductionRule> registered("induction",
-                                                  "a block of random length, repeated: copy what followed before");
+const RegisterGenerated<InductionRule> registered_induction(
+    "induction", "a block of random length, repeated: copy what followed before");
 
 }  // namespace
 

@@ -165,7 +165,8 @@ private:
     std::vector<std::int64_t> g_;
 };
 
-const RegisterGenerated<LagMixtureRule> registered("lag_mixture", "a local and a long-range relation in one loss");
+const RegisterGenerated<LagMixtureRule> registered_lag_mixture("lag_mixture",
+                                                               "a local and a long-range relation in one loss");
 
 }  // namespace
 

@@ -150,7 +150,8 @@ private:
     std::int64_t seq_len_ = 96;
 };
 
-const RegisterGenerated<MarkovRule> registered("markov", "a fresh Markov chain in each sequence, learnt in context");
+const RegisterGenerated<MarkovRule> registered_markov("markov",
+                                                      "a fresh Markov chain in each sequence, learnt in context");
 
 }  // namespace
 

@@ -128,8 +128,10 @@ private:
     Rule rule_;
 };
 
-const RegisterType<TaskSettings> registered("modular_addition", "a + b mod p, a part of the table held out",
-                                            [] { return std::make_unique<ModularAdditionSettings>(); });
+const RegisterType<TaskSettings> registered_modular_addition("modular_addition",
+                                                             "a + b mod p, a part of the table held out", [] {
+                                                                 return std::make_unique<ModularAdditionSettings>();
+                                                             });
 
 }  // namespace
 

@@ -111,7 +111,7 @@ private:
     std::vector<double> slot_weights_;
 };
 
-const RegisterGenerated<RecallRule> registered("recall", "key-value pairs, then keys as queries (MQAR)");
+const RegisterGenerated<RecallRule> registered_recall("recall", "key-value pairs, then keys as queries (MQAR)");
 
 }  // namespace
 

@@ -19,7 +19,7 @@ namespace headscope::experiments {
 
 namespace {
 
-enum Determined : std::int64_t { in_first, in_repeat };
+enum RepeatDetermined : std::int64_t { in_first_half, in_second_half };
 
 class RepeatRule : public SequenceRule {
 public:
@@ -43,7 +43,7 @@ public:
         for (std::int64_t t = 0; t < length(); ++t) x[t] = x[t + length()] = random.below(vocab_size_, t);
         for (std::int64_t t = 0; t + 1 < seq_len_; ++t) {
             y[t] = x[t + 1];
-            determined[t] = t + 1 < length() ? in_first : in_repeat;
+            determined[t] = t + 1 < length() ? in_first_half : in_second_half;
         }
     }
 
@@ -65,7 +65,7 @@ private:
     std::int64_t seq_len_ = 32;
 };
 
-const RegisterGenerated<RepeatRule> registered("repeat", "a random string, then the same string again");
+const RegisterGenerated<RepeatRule> registered_repeat("repeat", "a random string, then the same string again");
 
 }  // namespace
 

@@ -18,7 +18,7 @@ namespace headscope::experiments {
 
 namespace {
 
-enum Class : std::int64_t { in_string, is_separator, in_reverse };
+enum ReversalClass : std::int64_t { in_string, is_separator, in_reverse };
 
 class ReversalRule : public SequenceRule {
 public:
@@ -69,7 +69,7 @@ private:
     std::string score_ = "reverse";
 };
 
-const RegisterGenerated<ReversalRule> registered("reversal", "a string, a separator, the string reversed");
+const RegisterGenerated<ReversalRule> registered_reversal("reversal", "a string, a separator, the string reversed");
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 //
 // Adding one whose sequences are drawn at random: see generated.h. Any other: write tasks/<type>.cpp with a
 // TaskSettings and a Task, and end it with
-//   static const RegisterType<TaskSettings> registered("<type>", "what it is in one line",
+//   static const RegisterType<TaskSettings> registered_<type>("<type>", "what it is in one line",
 //                                        [] { return std::make_unique<MySettings>(); });
 // Its test is tests/experiments/tasks/<type>_task_test.cpp; the build finds both.
 #pragma once

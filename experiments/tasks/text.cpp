@@ -246,8 +246,8 @@ private:
     double eval_fraction_ = 0.1;
 };
 
-const RegisterType<TaskSettings> registered("text", "the next token of a text file",
-                                            [] { return std::make_unique<TextSettings>(); });
+const RegisterType<TaskSettings> registered_text("text", "the next token of a text file",
+                                                 [] { return std::make_unique<TextSettings>(); });
 
 }  // namespace
 

@@ -69,8 +69,8 @@ private:
     std::int64_t seq_len_ = 0;
 };
 
-const RegisterType<TaskSettings> registered("tokens", "batches from an HDF5 file, in order",
-                                            [] { return std::make_unique<TokensSettings>(); });
+const RegisterType<TaskSettings> registered_tokens("tokens", "batches from an HDF5 file, in order",
+                                                   [] { return std::make_unique<TokensSettings>(); });
 
 }  // namespace
 

@@ -150,15 +150,15 @@ void HistoryCheck::keep_weights(TrainingState& state, bool) {
     compare(then.optimizer, now.optimizer);
 }
 
-void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const RunHooks& hooks) {
+void bring_to(const PastRun& run, std::int64_t step, TrainingState& state, const RunHooks& hooks) {
     require_step(run, step);
     if (const std::optional<Checkpoint> checkpoint = nearest_checkpoint(run, step, hooks)) {
         if (checkpoint->config_identity != config_identity(run.experiment.config))
             throw UsageError(fmt::format("checkpoint {} in {} belongs to another config than {}",
                                          checkpoint_name(checkpoint->step), run.paths.checkpoints, run.paths.config));
-        trainer.restore(*checkpoint);
+        state.restore(*checkpoint);
     }
-    const std::int64_t start = trainer.steps_done();
+    const std::int64_t start = state.steps_done();
     if (hooks.on_message)
         for (const std::string& warning : run.warnings) hooks.on_message(warning);
     if (start == step) return;
@@ -166,20 +166,20 @@ void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, con
         hooks.on_message(fmt::format("steps {} to {} are computed again{}", start, step,
                                      start > run.first_step ? ", from the checkpoint there" : ", from the start"));
     HistoryCheck history(run, false);
-    ProgressObserver progress(hooks, start, step, trainer.tokens_seen());
+    ProgressObserver progress(hooks, start, step, state.tokens_seen());
     try {
-        run_training_loop(trainer, {&history, &progress}, {.step = step, .looks_at_weights = false}, hooks.stop);
+        run_training_loop(state, {&history, &progress}, {.step = step, .looks_at_weights = false}, hooks.stop);
     } catch (const StopRequested&) {
         throw Stopped("stopped by a signal; nothing is left behind");
     }
 }
 
 Checkpoint state_at(const PastRun& run, std::int64_t step, const RunHooks& hooks) {
-    TrainingState trainer(run.experiment);
-    bring_to(run, step, trainer, hooks);
-    Checkpoint state = trainer.checkpoint();
-    state.best = best_until(run, step);
-    return state;
+    TrainingState state(run.experiment);
+    bring_to(run, step, state, hooks);
+    Checkpoint checkpoint = state.checkpoint();
+    checkpoint.best = best_until(run, step);
+    return checkpoint;
 }
 
 }  // namespace headscope::experiments

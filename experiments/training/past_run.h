@@ -37,10 +37,10 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
 /// Throws UsageError that lists the steps there are when the run has no state after `step` updates.
 void require_step(const PastRun& run, std::int64_t step);
 
-/// Puts a trainer of the run's experiment into the state after `step` updates: that of its checkpoint (IoError when
+/// Puts `state`, of the run's experiment, into the state after `step` updates: that of its checkpoint (IoError when
 /// that is damaged), or trained again from the nearest good checkpoint before it or from the start, every step checked
 /// by HistoryCheck. Throws UsageError when the run has no such step.
-void bring_to(const PastRun& run, std::int64_t step, TrainingState& trainer, const RunHooks& hooks);
+void bring_to(const PastRun& run, std::int64_t step, TrainingState& state, const RunHooks& hooks);
 
 /// Throws CheckFailed when a step computed again gave another bit of loss, learning rate or gradient norm than the row
 /// of /train about it, or when weights or optimizer state differ in a bit from the checkpoint of a step. No row, no

@@ -1,6 +1,7 @@
 #include "nn/rms_norm.h"
 
 #include "nn/init.h"
+#include "nn/transformer.h"
 #include "tests/nn/random_tensors.h"
 
 namespace headscope::nn {
@@ -33,6 +34,16 @@ TEST(RMSNorm, StartsAtOne) {
     initialize(norm);
     for (const float value : norm.weight.values<float>()) EXPECT_EQ(value, 1);
     EXPECT_HAS(error_of([] { RMSNorm none(0); }), "RMSNorm: the width must be at least 1, not 0");
+}
+
+TEST(RMSNorm, IsChosenByAFactory) {
+    TransformerOptions options{.vocab_size = 5, .max_len = 6, .num_layers = 2, .block = {.d_model = 6, .num_heads = 2}};
+    options.block.make_norm = [](std::int64_t width) { return std::make_unique<RMSNorm>(width); };
+    const Transformer model(options);
+    EXPECT_NE(dynamic_cast<RMSNorm*>(model.norm.get()), nullptr);
+    EXPECT_NE(dynamic_cast<RMSNorm*>(model.blocks[1]->norm2.get()), nullptr);
+    for (const Parameter& parameter : model.named_parameters())
+        EXPECT_EQ(parameter.role == ParameterRole::scale, parameter.name.find("norm") != std::string::npos);
 }
 
 }  // namespace

@@ -212,6 +212,33 @@ TEST(Transformer, TiedLogitsUseTheEmbedding) {
     EXPECT_LT(distance(model.forward(tokens), expected), 1e-14);
 }
 
+TEST(Transformer, WithoutLayersTheEmbeddingIsReadOut) {
+    TransformerOptions options{.vocab_size = 5, .max_len = 6, .num_layers = 0, .block = {.d_model = 6, .num_heads = 2}};
+    Transformer model(options);
+    randomise(model, 3);
+    const Tensor tokens = random_tokens({2, 4}, 5, 1);
+    Tensor embedded;
+    const Guest look = model.embedded.look([&](const Tensor& seen) { embedded = seen; });
+    const Tensor logits = model.forward(tokens);
+    EXPECT_TRUE(same_bits(logits, model.head->forward(model.norm->forward(embedded))));
+}
+
+TEST(Transformer, AWindowFollowsTheLength) {
+    TransformerOptions options{.vocab_size = 5, .max_len = 6, .num_layers = 1, .block = {.d_model = 6, .num_heads = 2}};
+    options.window = 2;
+    Transformer model(options);
+    Tensor weights;
+    const Guest look = model.point("blocks.0.attn.weights").look([&](const Tensor& seen) { weights = seen; });
+    for (const std::int64_t length : {6, 4, 6}) {  // the mask follows the length
+        model.forward(random_tokens({2, length}, 5, 1));
+        ASSERT_EQ(weights.size(3), length);
+        EXPECT_EQ(weights.at({1, 1, 3, 1}), 0);
+        EXPECT_GT(weights.at({1, 1, 3, 2}), 0);
+    }
+    options.causal = false;
+    EXPECT_HAS(error_of([&] { Transformer wrong(options); }), "a window needs a causal model");
+}
+
 TEST(Transformer, Errors) {
     Transformer model(small());
     const std::string message = error_of([&] { model.forward(random_tokens({2, 8}, 7, 1)); });

@@ -75,8 +75,8 @@ private:
     bool json_ = false;
 };
 
-const RegisterType<Verb> registered("ablate", "take out one head after the other: what the loss makes of it",
-                                    [] { return std::make_unique<Ablate>(); });
+const RegisterType<Verb> registered_ablate("ablate", "take out one head after the other: what the loss makes of it",
+                                           [] { return std::make_unique<Ablate>(); });
 
 }  // namespace
 

@@ -21,8 +21,8 @@ private:
     std::optional<std::string> text_;
 };
 
-const RegisterType<Verb> registered("check", "check a config; print shapes, parameters, memory, FLOPs",
-                                    [] { return std::make_unique<Check>(); });
+const RegisterType<Verb> registered_check("check", "check a config; print shapes, parameters, memory, FLOPs",
+                                          [] { return std::make_unique<Check>(); });
 
 }  // namespace
 

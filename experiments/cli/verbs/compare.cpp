@@ -26,8 +26,8 @@ private:
     bool json_ = false;
 };
 
-const RegisterType<Verb> registered("compare", "runs side by side, by what differs in their configs",
-                                    [] { return std::make_unique<Compare>(); });
+const RegisterType<Verb> registered_compare("compare", "runs side by side, by what differs in their configs",
+                                            [] { return std::make_unique<Compare>(); });
 
 }  // namespace
 

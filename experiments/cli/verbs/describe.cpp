@@ -20,8 +20,8 @@ private:
     std::string kind_, name_;
 };
 
-const RegisterType<Verb> registered("describe", "what one of them is, and its keys with types and defaults",
-                                    [] { return std::make_unique<Describe>(); });
+const RegisterType<Verb> registered_describe("describe", "what one of them is, and its keys with types and defaults",
+                                             [] { return std::make_unique<Describe>(); });
 
 }  // namespace
 

@@ -34,8 +34,8 @@ private:
     bool json_ = false;
 };
 
-const RegisterType<Verb> registered("fork", "a new run from some step of a past one, with something changed",
-                                    [] { return std::make_unique<Fork>(); });
+const RegisterType<Verb> registered_fork("fork", "a new run from some step of a past one, with something changed",
+                                         [] { return std::make_unique<Fork>(); });
 
 }  // namespace
 

@@ -19,8 +19,8 @@ private:
     bool json_ = false;
 };
 
-const RegisterType<Verb> registered("inspect", "what is in a run's log: loss against floors, a row per head",
-                                    [] { return std::make_unique<Inspect>(); });
+const RegisterType<Verb> registered_inspect("inspect", "what is in a run's log: loss against floors, a row per head",
+                                            [] { return std::make_unique<Inspect>(); });
 
 }  // namespace
 

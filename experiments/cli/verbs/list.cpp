@@ -19,8 +19,8 @@ private:
     std::string kind_;
 };
 
-const RegisterType<Verb> registered("list", "what can be named in a config, by kind",
-                                    [] { return std::make_unique<List>(); });
+const RegisterType<Verb> registered_list("list", "what can be named in a config, by kind",
+                                         [] { return std::make_unique<List>(); });
 
 }  // namespace
 

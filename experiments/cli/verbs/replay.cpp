@@ -40,8 +40,8 @@ private:
     std::string out_;
 };
 
-const RegisterType<Verb> registered("replay", "compute steps of a past run again, with other probes",
-                                    [] { return std::make_unique<Replay>(); });
+const RegisterType<Verb> registered_replay("replay", "compute steps of a past run again, with other probes",
+                                           [] { return std::make_unique<Replay>(); });
 
 }  // namespace
 

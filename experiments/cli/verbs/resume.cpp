@@ -36,8 +36,8 @@ private:
     std::vector<std::string> overrides_;
 };
 
-const RegisterType<Verb> registered("resume", "go on with a run that was stopped or killed",
-                                    [] { return std::make_unique<Resume>(); });
+const RegisterType<Verb> registered_resume("resume", "go on with a run that was stopped or killed",
+                                           [] { return std::make_unique<Resume>(); });
 
 }  // namespace
 

@@ -48,7 +48,7 @@ private:
     bool json_ = false, profile_ = false;
 };
 
-const RegisterType<Verb> registered("run", "train by a config file", [] { return std::make_unique<Run>(); });
+const RegisterType<Verb> registered_run("run", "train by a config file", [] { return std::make_unique<Run>(); });
 
 }  // namespace
 

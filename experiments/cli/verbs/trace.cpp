@@ -36,9 +36,9 @@ private:
     std::string out_;
 };
 
-const RegisterType<Verb> registered("trace",
-                                    "run given tokens through the weights of a step; write every value and gradient",
-                                    [] { return std::make_unique<Trace>(); });
+const RegisterType<Verb> registered_trace(
+    "trace", "run given tokens through the weights of a step; write every value and gradient",
+    [] { return std::make_unique<Trace>(); });
 
 }  // namespace
 

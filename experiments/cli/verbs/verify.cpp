@@ -67,8 +67,8 @@ private:
     bool json_ = false;
 };
 
-const RegisterType<Verb> registered("verify", "is all that a run left on disk whole? exit 1 when not",
-                                    [] { return std::make_unique<Verify>(); });
+const RegisterType<Verb> registered_verify("verify", "is all that a run left on disk whole? exit 1 when not",
+                                           [] { return std::make_unique<Verify>(); });
 
 }  // namespace
 

@@ -5,29 +5,19 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "experiments/base/errors.h"
 #include "experiments/cli/summary_text.h"
-#include "experiments/cli/text_lines.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
 #include "experiments/storage/run_folder.h"
 #include "tests/experiments/temporary_folder.h"
+#include "tests/experiments/text_checks.h"
 
 namespace headscope::experiments::cli {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-std::size_t widest_line(const std::string& text) {
-    std::size_t widest = 0;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) widest = std::max(widest, columns_of(line));
-    return widest;
-}
 
 /// A log of two layers of two heads that holds the metrics `names`, the newest rows at step 10, but for `sink`.
 void write_roles(const std::string& folder, const std::vector<std::string>& names, std::int64_t step_of_sink) {
@@ -59,14 +49,14 @@ std::vector<std::string> roles_of(const RunSummary& summary) {
 
 const std::vector<std::string> evidence(role_metrics.begin(), role_metrics.end());
 
-TEST(RoleSummary, NamesRolesFromTheLoggedMetricsByTheSameRule) {
+TEST(SummaryRoles, NamesRolesFromTheLoggedMetricsByTheSameRule) {
     TemporaryFolder folder;
     write_roles(folder.path(), evidence, 10);
     const RunSummary summary = read_summary(folder.path());
     EXPECT_EQ(roles_of(summary), (std::vector<std::string>{"previous-token", "unclear", "local", "induction"}));
     EXPECT_EQ(summary.heads[2].evidence[0], 0.875);
     const std::string text = to_text(summary);
-    EXPECT_LE(widest_line(text), 80u);
+    expect_at_most_80_columns(text);
     for (const char* part : {"                      attention\n"
                              "head  role             distance\n"
                              "                         tokens\n"
@@ -76,7 +66,7 @@ TEST(RoleSummary, NamesRolesFromTheLoggedMetricsByTheSameRule) {
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
 }
 
-TEST(RoleSummary, TakesLoggedRolesAsTheyAre) {
+TEST(SummaryRoles, TakesLoggedRolesAsTheyAre) {
     TemporaryFolder folder;
     write_roles(folder.path(), {"role", "sink"}, 10);
     const RunSummary summary = read_summary(folder.path());
@@ -89,7 +79,7 @@ TEST(RoleSummary, TakesLoggedRolesAsTheyAre) {
     EXPECT_TRUE(json["heads"][0]["previous_token"].is_null());
 }
 
-TEST(RoleSummary, NamesNoRolesFromMetricsOfDifferentSteps) {
+TEST(SummaryRoles, NamesNoRolesFromMetricsOfDifferentSteps) {
     TemporaryFolder folder;
     write_roles(folder.path(), evidence, 20);
     const RunSummary summary = read_summary(folder.path());
@@ -98,13 +88,13 @@ TEST(RoleSummary, NamesNoRolesFromMetricsOfDifferentSteps) {
     EXPECT_TRUE(nlohmann::json::parse(to_json(summary))["heads"][0]["role"].is_null());
 }
 
-TEST(RoleSummary, NamesNoRolesFromSomeOfTheMetrics) {
+TEST(SummaryRoles, NamesNoRolesFromSomeOfTheMetrics) {
     TemporaryFolder folder;
     write_roles(folder.path(), {evidence.begin(), evidence.end() - 1}, 10);
     EXPECT_EQ(roles_of(read_summary(folder.path())), std::vector<std::string>(4));
 }
 
-TEST(RoleSummary, BreaksLongLines) {
+TEST(SummaryRoles, BreaksLongLines) {
     RunSummary summary;
     summary.run = "runs/x-s0";
     summary.state = "running";
@@ -116,12 +106,12 @@ TEST(RoleSummary, BreaksLongLines) {
         for (std::int64_t head = 0; head < 12; ++head)
             summary.heads.push_back({0, head, unknown, unknown, unknown, nan, role});
     const std::string text = to_text(summary);
-    EXPECT_LE(widest_line(text), 80u);
+    expect_at_most_80_columns(text);
     EXPECT_TRUE(contains(text, "12 previous-token, 12 induction, 12 duplicate-token")) << text;
     EXPECT_TRUE(contains(text, "12 unclear.\n")) << text;
 }
 
-TEST(RoleSummary, RefusesACodeThatStandsForNothing) {
+TEST(SummaryRoles, RefusesACodeThatStandsForNothing) {
     TemporaryFolder folder;
     Log log(RunPaths(folder.path()).log);
     log.set_attribute("state", std::string("finished"));

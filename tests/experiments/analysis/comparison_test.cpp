@@ -1,26 +1,24 @@
 // Runs side by side: grouping by config, intervals, pairs of the same seed, and what is said of runs that do not fit.
+#include "experiments/analysis/comparison.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "experiments/analysis/comparison.h"
 #include "experiments/base/errors.h"
 #include "experiments/cli/comparison_text.h"
-#include "experiments/cli/text_lines.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
 #include "experiments/storage/run_folder.h"
 #include "tests/experiments/temporary_folder.h"
+#include "tests/experiments/text_checks.h"
 
 namespace headscope::experiments {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 struct Sample {
     std::int64_t seed = 0;
@@ -284,8 +282,7 @@ TEST(Compare, LongLabelsAreSaidOnceAndWhole) {
     }
     const Comparison comparison = compare_all(runs);
     const std::string text = cli::to_text(comparison);
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) EXPECT_LE(cli::columns_of(line), 80u) << line;
+    expect_at_most_80_columns(text);
     EXPECT_TRUE(contains(text, "\ngroups\n   1  path=ppp")) << text;
     EXPECT_TRUE(contains(text, "-1.23e-07  one run")) << text;
     const auto json = nlohmann::json::parse(cli::to_json(comparison));

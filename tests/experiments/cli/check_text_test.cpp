@@ -1,3 +1,5 @@
+#include "experiments/cli/check_text.h"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -5,7 +7,6 @@
 #include <optional>
 
 #include "experiments/base/errors.h"
-#include "experiments/cli/check_text.h"
 #include "tests/experiments/temporary_folder.h"
 
 namespace headscope::experiments {

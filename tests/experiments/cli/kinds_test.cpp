@@ -1,9 +1,11 @@
 // `headscope list` and `headscope describe`: what they say comes from the registries and the declared keys.
+#include "experiments/cli/kinds.h"
+
 #include <gtest/gtest.h>
 
-#include "experiments/cli/kinds.h"
 #include "experiments/probes/probe.h"
 #include "tests/experiments/tasks/toy_task.h"
+#include "tests/experiments/text_checks.h"
 
 namespace headscope::experiments::cli {
 namespace {
@@ -27,8 +29,6 @@ class Coded : public CaptureProbe {
     std::unique_ptr<Accumulator> accumulate(const ProbeContext&) const override { return nullptr; }
 };
 const RegisterProbe registered_coded("coded", [] { return std::make_unique<Coded>(); });
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <class Call>
 std::string message_of(const Call& call) {

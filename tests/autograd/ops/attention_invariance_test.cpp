@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tests/autograd/attention_fixtures.h"
+#include "tests/autograd/ops/attention_fixtures.h"
 
 namespace headscope {
 namespace {
