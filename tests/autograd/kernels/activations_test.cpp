@@ -1,3 +1,5 @@
+#include "autograd/kernels/activations.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include <numbers>
 #include <vector>
 
-#include "autograd/kernels/activations.h"
 #include "autograd/random.h"
 
 namespace headscope::kernels {

@@ -1,11 +1,11 @@
-#include "tests/experiments/tasks/generated_task.h"
+#include "experiments/tasks/generated.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "experiments/tasks/generated.h"
+#include "tests/experiments/tasks/generated_task.h"
 
 namespace headscope::experiments {
 namespace {
