@@ -58,12 +58,7 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
                                    {"tokens_seen", "1", "tokens read, this step's included", true},
                                    {"elapsed", "s", "time trained"}});
     log_->declare_series("eval", evaluation_columns(task));
-    const ProbeSetup setup{experiment.model, task.seq_len(), task.class_names()};
-    for (const auto& [name, every] : config.log.probes) {
-        probes_.push_back({name, "probe " + name, every, make_probe(name)});
-        log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
-    }
-    if (config.log.attention > 0) attention_maps_.emplace(experiment, probe_batches_, *log_);
+    if (model.num_layers() > 0) declare_head_metrics();  // else there is no head to measure
     std::vector<std::string> names;
     for (const nn::Parameter& parameter : parameters_) names.push_back(parameter.name);
     log_->declare_parameters(names);
@@ -72,6 +67,16 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     if (!task.vocabulary().empty()) log_->set_vocabulary(task.vocabulary());
     set_state("running");
     publish();
+}
+
+void Recorder::declare_head_metrics() {
+    const Config& config = experiment_.config;
+    const ProbeSetup setup{experiment_.model, experiment_.task->seq_len(), experiment_.task->class_names()};
+    for (const auto& [name, every] : config.log.probes) {
+        probes_.push_back({name, "probe " + name, every, make_probe(name)});
+        log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
+    }
+    if (config.log.attention > 0) attention_maps_.emplace(experiment_, probe_batches_, *log_);
 }
 
 std::optional<double> Recorder::evaluate(std::int64_t step,
@@ -125,7 +130,7 @@ void Recorder::at_weights(TrainingState& state) {
     const std::int64_t step = state.steps_done();
     measure(context(step), ProbeStage::weights);
     measure_activations(context(step));
-    if (!due(step, experiment_.config.log.attention)) return;
+    if (!attention_maps_ || !due(step, experiment_.config.log.attention)) return;
     attention_maps_->measure(model_, step);
     Profile::mark(Profile::Phase::other, "attention maps");
 }

@@ -59,6 +59,7 @@ private:
         std::int64_t every;
         std::unique_ptr<Probe> probe;
     };
+    void declare_head_metrics();
     ProbeContext context(std::int64_t step) const;
     std::vector<const DueProbe*> due_probes(std::int64_t step, ProbeStage stage) const;
     void append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values);

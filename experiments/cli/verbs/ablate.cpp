@@ -41,6 +41,8 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         const PastRun run = open_past_run(run_);
+        if (run.experiment.model.num_layers == 0)
+            throw UsageError("ablate: the model of " + run.paths.folder + " has no layers, so no head to take out");
         const Task& task = *run.experiment.task;
         const std::vector<Batch> batches = evaluation_batches(run.experiment);
         if (batches.empty())

@@ -7,6 +7,9 @@
 
 #include "autograd/parallel.h"
 #include "experiments/probes/capture.h"
+#include "nn/rms_norm.h"
+#include "nn/sigmoid_weights.h"
+#include "nn/swiglu.h"
 #include "tests/experiments/probes/probe_helpers.h"
 
 namespace headscope::experiments {
@@ -48,6 +51,17 @@ std::vector<Kind> kinds() {
     });
     add("heads wider than the model", [](auto& o) { o.block.head_dim = 12; });
     add("sequences of one token", [](auto& o) { o.max_len = 1; });
+    add("groups of keys and values, normalised", [](auto& o) {
+        o.block.kv_heads = 2;
+        o.block.qk_norm = true;
+    });
+    add("window", [](auto& o) { o.window = 2; });
+    add("sigmoid weights", [](auto& o) { o.block.attention_weights = nn::sigmoid_weights; });
+    add("RMSNorm, SwiGLU", [](auto& o) {
+        o.block.d_ff = 9;
+        o.block.make_norm = [](std::int64_t size) { return std::make_unique<nn::RMSNorm>(size); };
+        o.block.make_ffn = [](const nn::FeedForwardOptions& own) { return std::make_unique<nn::SwiGlu>(own); };
+    });
     return all;
 }
 
@@ -139,6 +153,13 @@ TEST_P(AllProbes, MeasuresSomething) {
     ProbeBench bench(small_model());
     const std::vector<double> values = bench.measure(GetParam());
     EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](double value) { return !std::isnan(value); }));
+}
+
+TEST_P(AllProbes, MeasuresNothingInAModelWithoutLayers) {
+    nn::TransformerOptions options = small_model();
+    options.num_layers = 0;
+    ProbeBench bench(options);
+    EXPECT_TRUE(bench.measure(GetParam()).empty());
 }
 
 TEST_P(AllProbes, GivesTheSameBitsForAnyNumberOfThreads) {

@@ -11,6 +11,7 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training/evaluation_observer.h"
@@ -73,6 +74,18 @@ TEST_F(Run, StopsAndGoesOnToTheSameBits) {
     EXPECT_EQ(resume_run(broken, {"train.steps=8"}).steps_done, 8);
     EXPECT_THROW(resume_run(broken, {"optimizer.lr=1"}), UsageError);
     EXPECT_THROW(start_run(experiment_with(), {.out = whole}), UsageError);
+}
+
+TEST_F(Run, OfAModelWithoutLayersHasNoHeadsToMeasure) {
+    const std::string run = folder_.path("run");
+    const RunResult result = start_run(
+        experiment_with({"model.num_layers=0", "log.attention=1", "log.probes.attention_entropy=1"}), {.out = run});
+    EXPECT_EQ(result.steps_done, 6);
+    const LogReader log(RunPaths(run).log);
+    EXPECT_TRUE(log.metrics().empty());
+    EXPECT_EQ(log.steps("train").size(), 6U);
+    EXPECT_TRUE(log.steps("attention").empty());
+    EXPECT_EQ(replay_run(run, 1, 3, {}).compared.different, 0);
 }
 
 TEST_F(Run, IsReplayedAndForked) {
