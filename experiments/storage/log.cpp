@@ -158,7 +158,12 @@ void Log::set_reference(const std::string& name, double loss) {
 }
 
 void Log::set_vocabulary(const std::vector<std::string>& tokens) {
-    set_texts("/task/vocabulary", tokens, "what each token stands for");
+    std::vector<std::string> texts;
+    for (const std::string& token : tokens) {
+        std::string& text = texts.emplace_back();
+        for (const char byte : token) byte == '\0' ? text += "\u2400" : text += byte;
+    }
+    set_texts("/task/vocabulary", texts, "what each token stands for");
 }
 
 void Log::set_text(const std::string& path, const std::string& text, const std::string& long_name) {

@@ -58,7 +58,8 @@ public:
     /// with.
     void set_floor(const std::string& name, double loss);
     void set_reference(const std::string& name, double loss);
-    /// /task/vocabulary: what each token stands for.
+    /// /task/vocabulary: what each token stands for. U+0000, which strings in HDF5 cannot hold, stands there as U+2400,
+    /// the symbol for it.
     void set_vocabulary(const std::vector<std::string>& tokens);
     // The same by path: a scalar string or f64 dataset, a one-dimensional string dataset; overwrite.
     void set_text(const std::string& path, const std::string& text, const std::string& long_name);

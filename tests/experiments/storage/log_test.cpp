@@ -63,7 +63,7 @@ void declare(Log& log) {
     log.set_attribute("state", "running");
     log.set_text("/config/resolved", "name = \"größe\"\n", "resolved config");
     log.set_number("/task/floors/both", 1.0758, "nat", "loss of a model that knows both lags");
-    log.set_texts("/task/vocabulary", {"a", "道", " "}, "what each token stands for");
+    log.set_vocabulary({"a", "道", " ", std::string("\0", 1), std::string("x\0y", 3)});
     log.declare_series("train", {{"loss", "nat/token", "loss"}, {"tokens_seen", "1", "tokens seen", true}});
     log.declare_series("eval", {{"loss", "nat/token", "loss on held-out data"}});
     log.declare_metric(overlap(), false);
@@ -135,7 +135,7 @@ TEST_F(LogFile, RowsComeBack) {
     EXPECT_EQ(file.text_attribute("/", "state"), "finished");
     EXPECT_EQ(file.read_text("/config/resolved"), "name = \"größe\"\n");
     EXPECT_EQ(file.read<double>("/task/floors/both"), std::vector<double>{1.0758});
-    EXPECT_EQ(file.read_texts("/task/vocabulary"), (std::vector<std::string>{"a", "道", " "}));
+    EXPECT_EQ(file.read_texts("/task/vocabulary"), (std::vector<std::string>{"a", "道", " ", "␀", "x␀y"}));
     std::vector<double> losses;
     std::vector<std::int64_t> steps, tokens;
     std::vector<float> overlaps;
@@ -379,7 +379,7 @@ assert xarray.open_dataset(log, group='eval', engine='h5netcdf').loss.size == 2
 parameters = xarray.open_dataset(log, group='parameters', engine='h5netcdf')
 assert parameters.norm.dims == ('step', 'name') and parameters.name.values[1] == 'head.weight', parameters
 assert xarray.open_dataset(log, group='events', engine='h5netcdf').message.values[0] == 'from 3'
-assert list(xarray.open_dataset(log, group='task', engine='h5netcdf').vocabulary.values) == ['a', '道', ' ']
+assert list(xarray.open_dataset(log, group='task', engine='h5netcdf').vocabulary.values) == ['a', '道', ' ', '␀', 'x␀y']
 assert float(xarray.open_dataset(log, group='task/floors', engine='h5netcdf').both) == 1.0758
 with h5py.File(log, 'r') as f:
     value = f['heads/overlap/value']
