@@ -21,7 +21,7 @@ struct HeadRow {
     std::int64_t layer, head;
     std::array<double, 4> grad_norm;
     std::array<double, 4> overlap;    ///< mean over the other heads of the layer
-    std::array<double, 4> overlap_z;  ///< against independent random subspaces
+    std::array<double, 4> overlap_z;  ///< that mean less the null's, in standard deviations of one random pair
     double entropy;                   ///< nat
     /// As logged, or else by the same rule from the logged metrics; empty when they do not say.
     std::string role = {};
@@ -52,6 +52,7 @@ struct RunSummary {
     std::vector<HeadRow> heads;      ///< by layer, then head; empty without probes
     std::vector<HeadPair> top_pair;  ///< the pair with the highest overlap, or none
     std::vector<std::int64_t> grad_norm_steps;
+    std::vector<Metric> metrics;      ///< every metric of the log that has a row, with its newest row alone
     std::int64_t ablation_step = -1;  ///< -1: none
     std::vector<LoggedEvent> events;  ///< in the order of the log
     std::vector<std::string> notes;   ///< what could not be used, and why

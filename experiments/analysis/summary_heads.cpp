@@ -5,6 +5,7 @@
 
 #include "experiments/analysis/summary_parts.h"
 #include "experiments/base/errors.h"
+#include "experiments/config/document.h"
 #include "experiments/probes/roles.h"
 
 namespace headscope::experiments {
@@ -61,6 +62,16 @@ bool read_evidence(const LogReader& log, RunSummary& summary) {
     return steps.size() == 1 && *steps.begin() >= 0;
 }
 
+/// model.window of the run; 0 where the config has no such key.
+std::int64_t window_of(const LogReader& log) {
+    Problems problems;
+    const TomlValue config = parse_document(log.resolved_config(), log.resolved_config_place(), problems);
+    problems.raise();
+    const TomlValue* model = config.find("model");
+    const TomlValue* window = model == nullptr ? nullptr : model->find("window");
+    return window == nullptr ? 0 : window->integer;
+}
+
 void read_roles(const LogReader& log, RunSummary& summary) {
     const bool complete = read_evidence(log, summary);
     const Metric roles = metric_of(log, "role", 2);  // [L, H]
@@ -73,15 +84,16 @@ void read_roles(const LogReader& log, RunSummary& summary) {
     const Metric distance = log.metric("attention_distance");  // from 0, or -(T - 1), to T - 1
     const auto seq_len = static_cast<std::int64_t>(distance.maximum) + 1;
     const bool causal = distance.minimum >= 0;
+    const std::int64_t window = window_of(log);
     const std::int64_t last_layer = summary.heads.back().layer;
     for (HeadRow& head : summary.heads) {
-        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer});
+        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer, window});
         head.role = role_names()[static_cast<std::size_t>(role)];
     }
 }
 
-/// Means over the other heads. Given one head, its overlaps with the others are independent under the null, so their
-/// mean has the pair's standard deviation over sqrt(H - 1).
+/// Means over the other heads. z is in standard deviations of one pair, so that models of few and of many heads
+/// compare.
 void read_overlaps(const LogReader& log, RunSummary& summary) {
     const Metric metric = metric_of(log, "overlap", 4);  // [L, 4, H, H]
     const std::vector<double> row = metric.last_row();
@@ -107,7 +119,7 @@ void read_overlaps(const LogReader& log, RunSummary& summary) {
                 const double others = static_cast<double>(heads - 1);
                 HeadRow& head = summary.heads[static_cast<std::size_t>(layer * heads + i)];
                 head.overlap[projection] = sum / others;
-                head.overlap_z[projection] = (sum / others - null_mean) / (null_std / std::sqrt(others));
+                head.overlap_z[projection] = (sum / others - null_mean) / null_std;
             }
 }
 
@@ -127,6 +139,13 @@ void make_rows(RunSummary& summary, std::int64_t layers, std::int64_t heads) {
 }
 
 void read_heads(const LogReader& log, RunSummary& summary) {
+    for (const std::string& name : log.metrics()) {
+        Metric metric = log.metric(name);
+        if (metric.values.empty() || metric.steps.empty()) continue;
+        metric.values = metric.last_row();
+        metric.steps = {metric.steps.back()};
+        summary.metrics.push_back(std::move(metric));
+    }
     read_grad_norms(log, summary);
     read_numbers(log, "attention_entropy", &HeadRow::entropy, summary);
     read_numbers(log, "attention_distance", &HeadRow::distance, summary);

@@ -56,6 +56,31 @@ Json head_of(const RunSummary& summary, const HeadRow& row) {
     return head;
 }
 
+/// The values of a metric's axes from `axis` on, as nested arrays; `at` goes on through the values.
+Json nested(const Metric& metric, std::size_t axis, std::size_t& at) {
+    if (axis == metric.shape.size()) {
+        const double value = metric.values[at++];
+        const bool coded = value >= 0 && value < static_cast<double>(metric.value_labels.size());
+        return coded ? Json(metric.value_labels[static_cast<std::size_t>(value)]) : Json(value);
+    }
+    Json list = Json::array();
+    for (std::int64_t i = 0; i < metric.shape[axis]; ++i) list.push_back(nested(metric, axis + 1, at));
+    return list;
+}
+
+Json metric_of(const Metric& metric) {
+    Json dimensions = Json::array();
+    for (std::size_t axis = 0; axis < metric.shape.size(); ++axis) {
+        Json dimension{{"name", metric.dimensions[axis]}, {"size", metric.shape[axis]}};
+        if (!metric.labels[axis].empty()) dimension["labels"] = metric.labels[axis];
+        dimensions.push_back(std::move(dimension));
+    }
+    std::size_t at = 0;
+    return {{"step", metric.steps.back()},    {"long_name", metric.long_name}, {"units", metric.units},
+            {"null_mean", metric.null_mean},  {"null_std", metric.null_std},   {"dimensions", std::move(dimensions)},
+            {"values", nested(metric, 0, at)}};
+}
+
 }  // namespace
 
 std::string to_json(const RunSummary& summary) {
@@ -74,6 +99,8 @@ std::string to_json(const RunSummary& summary) {
     json["overlap_null"] = {{"mean", summary.overlap_null_mean}, {"std", summary.overlap_null_std}};
     json["heads"] = Json::array();
     for (const HeadRow& row : summary.heads) json["heads"].push_back(head_of(summary, row));
+    json["metrics"] = Json::object();
+    for (const Metric& metric : summary.metrics) json["metrics"][metric.name] = metric_of(metric);
     json["sentences"] = sentences(summary);
     json["events"] = Json::array();
     for (const LoggedEvent& event : summary.events)

@@ -19,6 +19,8 @@ std::string head_name(std::int64_t layer, std::int64_t head);
 std::string positive_cell(double value);
 /// A row per head; a column for each metric that was measured of any.
 std::string head_table(const RunSummary& summary);
+/// Every other metric of the log: a column per head where it has few numbers for each, else its range.
+std::string other_metrics(const RunSummary& summary);
 /// What the heads did, a sentence per metric that was measured; then the notes.
 std::vector<std::string> sentences(const RunSummary& summary);
 

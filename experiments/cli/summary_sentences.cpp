@@ -76,13 +76,11 @@ std::vector<std::string> sentences(const RunSummary& summary) {
         said.push_back(fmt::format("Heads {} and {} overlap most, in W_{}: {:.3f}, z = {:+.1f}.",
                                    head_name(pair.layer, pair.head), head_name(pair.layer, pair.other),
                                    projection_names[pair.projection], pair.overlap, pair.z));
-    if (std::isfinite(summary.overlap_null_mean))
-        said.push_back(fmt::format("Two random heads would overlap by {:.3f} +- {:.3f}.", summary.overlap_null_mean,
-                                   summary.overlap_null_std));
     said.push_back(sharpest_and_widest(summary));
     said.push_back(role_counts(summary));
     said.push_back(most_needed(summary));
-    if (summary.heads.empty()) said.push_back("No metric of the heads was logged; list some under [log.probes].");
+    if (summary.heads.empty() && summary.metrics.empty())
+        said.push_back("No metric of the heads was logged; list some under [log.probes].");
     std::erase(said, "");
     said.insert(said.end(), summary.notes.begin(), summary.notes.end());
     return said;

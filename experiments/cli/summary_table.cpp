@@ -39,8 +39,8 @@ std::string gradient_history(const HeadRow& row) {
     return fmt::format("{:>6} {}", positive_cell(row.grad_norm_total), line);
 }
 
-/// The z-score farthest from 0 and its projection: "+15v", "-1.8q"; it stops at 999.
-std::string overlap_cell(const HeadRow& row) {
+/// The overlap farthest from its null, in z, its projection and z: "v 0.332  +9.2", brief "+9.2v"; z stops at 999.
+std::string overlap_cell(const HeadRow& row, bool brief) {
     std::string cell = "-";
     double farthest = -1;
     for (std::size_t p = 0; p < projection_names.size(); ++p) {
@@ -48,10 +48,26 @@ std::string overlap_cell(const HeadRow& row) {
         if (!std::isfinite(z) || std::abs(z) <= farthest) continue;
         farthest = std::abs(z);
         const double shown = std::clamp(z, -999.0, 999.0);
-        cell = std::abs(shown) < 9.95 ? fmt::format("{:+.1f}{}", shown, projection_names[p])
-                                      : fmt::format("{:+.0f}{}", shown, projection_names[p]);
+        const std::string distance = fmt::format("{:+.{}f}", shown, std::abs(shown) < 99.95 ? 1 : 0);
+        cell = brief ? distance + projection_names[p]
+                     : fmt::format("{} {:.3f} {:>5}", projection_names[p], row.overlap[p], distance);
     }
     return cell;
+}
+
+/// What the columns that need it say, under the table.
+std::string legend(const RunSummary& summary) {
+    const bool overlaps =
+        std::ranges::any_of(summary.heads, [](const HeadRow& row) { return overlap_cell(row, true) != "-"; });
+    if (!overlaps) return "";
+    return "\n" +
+           wrapped(
+               fmt::format(
+                   "overlap: mean over the layer's other heads, of the projection (q, k, v, o) that is farthest from "
+                   "random heads. Two of those overlap by {:.3f} +- {:.3f}, and z is the difference in "
+                   "standard deviations.",
+                   summary.overlap_null_mean, summary.overlap_null_std),
+               "", "  ");
 }
 
 /// In at most seven columns.
@@ -66,11 +82,11 @@ std::string signed_cell(double value) {
     return std::abs(value) < 10 ? fmt::format("{:+.4f}", value) : fmt::format("{:+.2f}", value);
 }
 
-std::vector<TableColumn> measured_columns(const RunSummary& summary) {
+std::vector<TableColumn> measured_columns(const RunSummary& summary, bool brief) {
     TableColumn name{.header = {"", "head", ""}, .left = true};
     TableColumn role{.header = {"", "role", ""}, .left = true};
     TableColumn gradient{.header = {"gradient norm", "   now history", "     1"}, .left = true};
-    TableColumn overlap{.header = {"overlap", "z", "1"}};
+    TableColumn overlap{.header = {"overlap", brief ? "z" : "mean     z", brief ? "1" : "1     1"}};
     TableColumn entropy{.header = {"attention", "entropy", "nat"}};
     TableColumn distance{.header = {"attention", "distance", "tokens"}};
     TableColumn importance{.header = {"importance", "", "nat"}};
@@ -79,7 +95,7 @@ std::vector<TableColumn> measured_columns(const RunSummary& summary) {
         name.cells.push_back(head_name(row.layer, row.head));
         role.cells.push_back(row.role.empty() ? "-" : row.role);
         gradient.cells.push_back(gradient_history(row));
-        overlap.cells.push_back(overlap_cell(row));
+        overlap.cells.push_back(overlap_cell(row, brief));
         entropy.cells.push_back(number_cell(row.entropy, 3));
         distance.cells.push_back(number_cell(row.distance, 2));
         importance.cells.push_back(positive_cell(row.importance));
@@ -126,10 +142,14 @@ std::string line_of(const std::vector<TableColumn>& columns, const std::vector<S
 }  // namespace
 
 std::string head_table(const RunSummary& summary) {
-    const std::vector<TableColumn> columns = measured_columns(summary);
-    std::vector<Span> spans = place(columns, 2, true);
-    if (spans.back().end > text_columns) spans = place(columns, 1, true);
-    if (spans.back().end > text_columns) spans = place(columns, 1, false);
+    std::vector<TableColumn> columns;
+    std::vector<Span> spans;
+    const auto fits = [&](bool brief, std::size_t gap, bool with_first_line) {
+        columns = measured_columns(summary, brief);
+        spans = place(columns, gap, with_first_line);
+        return spans.back().end <= text_columns;
+    };
+    fits(false, 2, true) || fits(false, 1, true) || fits(false, 1, false) || fits(true, 1, false);
 
     std::string text = "\n";
     std::vector<std::string> texts(columns.size());
@@ -141,7 +161,7 @@ std::string head_table(const RunSummary& summary) {
         std::ranges::transform(columns, texts.begin(), [&](const TableColumn& one) { return one.cells[head]; });
         text += line_of(columns, spans, texts);
     }
-    return text;
+    return text + legend(summary);
 }
 
 }  // namespace headscope::experiments::cli

@@ -84,6 +84,7 @@ std::string to_text(const RunSummary& summary) {
     if (summary.lineage) text += lineage_of(*summary.lineage);
     text += losses(summary);
     if (!summary.heads.empty()) text += head_table(summary);
+    text += other_metrics(summary);
     text += "\nwhat the heads did\n";
     for (const std::string& sentence : sentences(summary)) text += wrapped(sentence, "  ", "  ");
     text += newest_events(summary.events);

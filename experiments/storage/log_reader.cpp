@@ -24,6 +24,17 @@ constexpr const char* resolved_path = "/config/resolved";
 
 std::string group_of(const std::string& series) { return "/" + series.substr(0, series.rfind('/')); }
 
+/// "a, b" -> {"a", "b"}
+std::vector<std::string> split_at_commas(const std::string& list) {
+    std::vector<std::string> items;
+    for (std::size_t begin = 0; begin <= list.size();) {
+        const std::size_t end = std::min(list.find(", ", begin), list.size());
+        items.push_back(list.substr(begin, end - begin));
+        begin = end + 2;
+    }
+    return items;
+}
+
 }  // namespace
 
 std::size_t Metric::row_size() const {
@@ -159,6 +170,13 @@ Metric LogReader::metric(const std::string& name) const {
     metric.shape.erase(metric.shape.begin());
     metric.dimensions.erase(metric.dimensions.begin());
     metric.values = file_.read<double>(path);
+    for (const std::string& dimension : metric.dimensions) {
+        const std::string scale = group + "/" + dimension;
+        const bool named = file_.has_dataset(scale) && file_.info(scale).type == hdf5::Type::text;
+        metric.labels.push_back(named ? file_.read_texts(scale) : std::vector<std::string>{});
+    }
+    if (file_.has_attribute(path, "value_labels"))
+        metric.value_labels = split_at_commas(file_.text_attribute(path, "value_labels"));
     metric.minimum = file_.number_attribute(path, "minimum");
     metric.maximum = file_.number_attribute(path, "maximum");
     metric.null_mean = file_.number_attribute(path, "null_mean");

@@ -27,11 +27,13 @@ struct Series {
 struct Metric {
     std::string name, units, long_name;
     std::vector<std::int64_t> steps;
-    std::vector<std::string> dimensions;  ///< of a row: "layer", "head", ...
-    hdf5::Dims shape;                     ///< of a row
-    std::vector<double> values;           ///< all rows, one behind the other
-    double minimum, maximum;              ///< of its range
-    double null_mean, null_std;           ///< for random matrices; NaN when the metric has no null
+    std::vector<std::string> dimensions;           ///< of a row: "layer", "head", ...
+    hdf5::Dims shape;                              ///< of a row
+    std::vector<std::vector<std::string>> labels;  ///< for each dimension; none where its places are 0, 1, 2, ...
+    std::vector<std::string> value_labels;         ///< what the values 0, 1, ... stand for; empty: they are numbers
+    std::vector<double> values;                    ///< all rows, one behind the other
+    double minimum, maximum;                       ///< of its range
+    double null_mean, null_std;                    ///< for random matrices; NaN when the metric has no null
 
     std::size_t row_size() const;
     /// The values of the newest row; none without a row.

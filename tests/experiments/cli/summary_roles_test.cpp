@@ -20,17 +20,19 @@ namespace {
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// A log of two layers of two heads that holds the metrics `names`, the newest rows at step 10, but for `sink`.
-void write_roles(const std::string& folder, const std::vector<std::string>& names, std::int64_t step_of_sink) {
+void write_roles(const std::string& folder, const std::vector<std::string>& names, std::int64_t step_of_sink,
+                 std::int64_t window = 0, double distance = 5) {
     Log log(RunPaths(folder).log);
     log.set_attribute("state", std::string("finished"));
     log.set_attribute("seed", std::int64_t{4});
+    log.set_text("/config/resolved", "[model]\nwindow = " + std::to_string(window) + "\n", "config");
     nn::TransformerOptions model;
     model.block.num_heads = 2;
     const std::map<std::string, std::vector<double>> newest{{"previous_token", {0.75, 0.25, 0.875, 0.125}},
                                                             {"duplicate_token", {0, 0, 0, 0}},
                                                             {"prefix_matching", {0, 0, 0, 0.5}},
                                                             {"attention_entropy_normalized", {0.25, 0.625, 0.25, 0.25}},
-                                                            {"attention_distance", {5, 5, 1, 5}},
+                                                            {"attention_distance", {5, distance, 1, 5}},
                                                             {"sink", {0, 0, 0, 0}},
                                                             {"role", {2, 5, 6, 7}}};
     for (const std::string& name : names) log.declare_metric(make_probe(name)->spec({model, 12, {}}), false);
@@ -64,6 +66,15 @@ TEST(SummaryRoles, NamesRolesFromTheLoggedMetricsByTheSameRule) {
                              "0.1   unclear              5.00\n",
                              "  Heads by role: 1 previous-token, 1 induction, 1 local, 1 unclear.\n"})
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
+}
+
+TEST(SummaryRoles, MeasureDistanceAgainstTheWindow) {
+    // A distance of .6 is near where uniform weights have 2.75, and far where a window of 2 leaves them .46.
+    for (const auto& [window, role] : {std::pair<std::int64_t, std::string>{0, "local"}, {2, "unclear"}}) {
+        TemporaryFolder folder;
+        write_roles(folder.path(), evidence, 10, window, 0.6);
+        EXPECT_EQ(roles_of(read_summary(folder.path()))[1], role);
+    }
 }
 
 TEST(SummaryRoles, TakesLoggedRolesAsTheyAre) {
@@ -116,6 +127,7 @@ TEST(SummaryRoles, RefusesACodeThatStandsForNothing) {
     Log log(RunPaths(folder.path()).log);
     log.set_attribute("state", std::string("finished"));
     log.set_attribute("seed", std::int64_t{4});
+    log.set_text("/config/resolved", "[model]\nwindow = " + std::string("0") + "\n", "config");
     nn::TransformerOptions model;
     log.declare_metric(make_probe("role")->spec({model, 12, {}}), false);
     log.append_metric("role", 0, {1, 2, 3, 4, 5, 6, 7, 8});

@@ -80,7 +80,7 @@ TEST(SummaryText, ReadsTheNewestRows) {
     EXPECT_NEAR(head.grad_norm[3], 0.11, 1e-6);
     EXPECT_NEAR(head.overlap[1], 0.5, 1e-6);  // mean of .75 and .25
     const double null_std = std::sqrt(2.0) * 6 / (10 * std::sqrt(9.0 * 12));
-    EXPECT_NEAR(head.overlap_z[1], (0.5 - 0.4) / (null_std / std::sqrt(2.0)), 1e-5);
+    EXPECT_NEAR(head.overlap_z[1], (0.5 - 0.4) / null_std, 1e-5);
     EXPECT_NEAR(head.overlap[0], 0.25, 1e-6);
     EXPECT_NEAR(head.entropy, 1.5, 1e-6);
     const double now = 0.01 * std::sqrt(8. * 8 + 9 * 9 + 10 * 10 + 11 * 11);
@@ -106,11 +106,11 @@ TEST(SummaryText, SaysWhatTheHeadsDid) {
     expect_at_most_80_columns(text);
     for (const char* part :
          {"finished at step 20, seed 4, 1:15 of training\n\n",
-          "      gradient norm      overlap  attention\n"
-          "head     now history           z    entropy\n"
-          "           1                   1        nat\n"
-          "0.0   0.0374 █▁            -2.6q      1.000\n",
-          "0.2   0.1913 █▁            -2.6q      1.500\n",
+          "      gradient norm            overlap  attention\n"
+          "head     now history        mean     z    entropy\n"
+          "           1                   1     1        nat\n"
+          "0.0   0.0374 █▁          q 0.250  -1.8      1.000\n",
+          "0.2   0.1913 █▁          q 0.250  -1.8      1.500\n",
           // As wide as the longest name.
           "  training batch            1.5000   step 10\n",
           "  evaluation                1.2500   step 20, accuracy 0.625\n",
@@ -118,7 +118,7 @@ TEST(SummaryText, SaysWhatTheHeadsDid) {
           "  floor none                2.7726   1.5226 above the run's loss\n",
           "  reference neighbourhood   1.2000   0.0500 below the run's loss\n",
           "strongest gradient is head 1.1's, on W_v: 123.46", "Heads 0.0 and 0.2 overlap most, in W_k: 0.750, z = +",
-          "Two random heads would overlap by 0.400", "Head 0.1 attends most sharply (0.500 nat), head 1.0 most widely"})
+          "Two of those overlap by 0.400 +- 0.082", "Head 0.1 attends most sharply (0.500 nat), head 1.0 most widely"})
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
 }
 
@@ -136,7 +136,7 @@ TEST(SummaryText, TableHoldsExtremeValues) {
     const auto json = nlohmann::json::parse(to_json(summary));
     EXPECT_TRUE(json["heads"][0]["grad_norm"]["v"].is_null());
     EXPECT_EQ(json["heads"][1]["head"], 96);
-    EXPECT_TRUE(contains(to_text(summary), "+999q")) << to_text(summary);
+    EXPECT_TRUE(contains(to_text(summary), "q 1.000  +999     12.345")) << to_text(summary);
 }
 
 TEST(SummaryText, IsAlsoJson) {
