@@ -2,6 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+#include <limits>
 
 #include "experiments/analysis/comparison.h"
 #include "experiments/base/errors.h"
@@ -49,29 +53,172 @@ void read_config(const LogReader& log, ComparedRun& run) {
     flatten(root, "", run);
 }
 
-void add_quantity(const LogReader& log, const std::string& name, ComparedRun& run) {
-    const Series series = log.series(name);
-    run.logged.push_back({name, series.long_name, series.units});
-    run.values[name] = log.last_value(name);
+/// A quantity over the steps.
+struct Curve {
+    std::string title, units;
+    std::vector<std::int64_t> steps;
+    std::vector<double> values;
+};
+
+Curve curve_of(Series series) {
+    return {std::move(series.long_name), std::move(series.units), std::move(series.steps), std::move(series.values)};
 }
 
-void read_quantities(const LogReader& log, ComparedRun& run) {
-    std::vector<std::string> columns = log.columns("eval");
-    std::stable_partition(columns.begin(), columns.end(), [](const std::string& name) { return name == "loss"; });
-    for (const std::string& column : columns) add_quantity(log, "eval/" + column, run);
-    if (log.has_series("train/loss")) add_quantity(log, "train/loss", run);
-
-    if (!log.has_metric("role")) return;
-    const Metric roles = log.metric("role");  // [L, H]
-    if (roles.shape.size() != 2) throw IoError("/heads/role/value has another rank than this version writes");
-    if (roles.values.empty()) return;
-    for (const std::string& role : role_names()) run.values["role/" + role] = 0;
-    for (const double code : roles.last_row()) ++run.values["role/" + role_of_code(code)];
+/// "induction/max" -> "induction", "max"; "induction[0.1]" -> "induction", "[0.1]"; without either: the name, "".
+std::pair<std::string, std::string> name_and_reduction(const std::string& quantity) {
+    const std::size_t end = quantity.find_first_of("/[");
+    if (end == std::string::npos) return {quantity, ""};
+    return {quantity.substr(0, end), quantity.substr(quantity[end] == '/' ? end + 1 : end)};
 }
+
+/// Where each number of a metric's row belongs: its layer and head, and whether it is of a head with itself.
+struct Placement {
+    std::int64_t layer = -1, head = -1;
+    bool own_pair = false;
+};
+
+std::vector<Placement> placements_of(const Metric& metric) {
+    std::vector<Placement> all(metric.row_size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        std::size_t rest = i;
+        std::int64_t other = -1;
+        for (std::size_t axis = metric.shape.size(); axis-- > 0;) {
+            const auto size = static_cast<std::size_t>(metric.shape[axis]);
+            const auto at = static_cast<std::int64_t>(rest % size);
+            rest /= size;
+            if (metric.dimensions[axis] == "layer") all[i].layer = at;
+            if (metric.dimensions[axis] == "head") all[i].head = at;
+            if (metric.dimensions[axis] == "head_other") other = at;
+        }
+        all[i].own_pair = other >= 0 && other == all[i].head;
+    }
+    return all;
+}
+
+/// The mean, max or min of each row, or with "[1.0]" the mean over head 0 of layer 1.
+Curve reduced(const Metric& metric, const std::string& reduction) {
+    const std::vector<Placement> placements = placements_of(metric);
+    std::int64_t layer = -1, head = -1;
+    int read = 0;
+    if (reduction.starts_with('[') &&
+        (std::sscanf(reduction.c_str(), "[%" SCNd64 ".%" SCNd64 "]%n", &layer, &head, &read) != 2 ||
+         static_cast<std::size_t>(read) != reduction.size()))
+        throw UsageError(fmt::format("compare: \"{}{}\": a head is written [layer.head], for example [0.1]",
+                                     metric.name, reduction));
+    const auto is_asked = [&](const Placement& place) {
+        return !place.own_pair && (layer < 0 || (place.layer == layer && place.head == head));
+    };
+    if (layer >= 0 && std::ranges::none_of(placements, is_asked))
+        throw UsageError(fmt::format("compare: {} has no head {}.{}", metric.name, layer, head));
+    Curve curve{metric.long_name, metric.units, metric.steps, {}};
+    curve.title += reduction.starts_with('[') ? fmt::format(", of head {}.{}", layer, head)
+                   : reduction == "max"       ? ", the highest of any head"
+                   : reduction == "min"       ? ", the lowest of any head"
+                                              : ", mean over heads";
+    for (std::size_t row = 0; row < metric.steps.size(); ++row) {
+        double sum = 0, low = std::numeric_limits<double>::infinity(), high = -low;
+        std::int64_t count = 0;
+        for (std::size_t i = 0; i < placements.size(); ++i) {
+            const double value = metric.values[row * placements.size() + i];
+            if (!std::isfinite(value) || !is_asked(placements[i])) continue;
+            sum += value;
+            low = std::min(low, value);
+            high = std::max(high, value);
+            ++count;
+        }
+        curve.values.push_back(count == 0           ? std::numeric_limits<double>::quiet_NaN()
+                               : reduction == "max" ? high
+                               : reduction == "min" ? low
+                                                    : sum / static_cast<double>(count));
+    }
+    return curve;
+}
+
+/// The row to take of a series: the newest, or the newest up to `step`; nothing before its first row.
+std::optional<std::size_t> row_at(const std::vector<std::int64_t>& steps, std::optional<std::int64_t> step) {
+    const auto end = step ? std::ranges::upper_bound(steps, *step) : steps.end();
+    if (end == steps.begin()) return std::nullopt;
+    return static_cast<std::size_t>(end - steps.begin() - 1);
+}
+
+class QuantityReader {
+public:
+    QuantityReader(const LogReader& log, const CompareOptions& options, ComparedRun& run)
+        : log_(log), options_(options), run_(run) {}
+
+    void read_all() {
+        if (!options_.quantities.empty()) {
+            for (const std::string& name : options_.quantities) read(name);
+            return;
+        }
+        std::vector<std::string> columns = log_.columns("eval");
+        std::stable_partition(columns.begin(), columns.end(), [](const std::string& name) { return name == "loss"; });
+        for (const std::string& column : columns) read("eval/" + column);
+        read("train/loss");
+        read_roles();
+    }
+
+private:
+    void read(const std::string& name) {
+        if (log_.has_series(name)) {
+            add(name, curve_of(log_.series(name)));
+            return;
+        }
+        const auto [metric, reduction] = name_and_reduction(name);
+        if (!log_.has_metric(metric)) return;
+        if (!reduction.empty() && !reduction.starts_with('[') && reduction != "mean" && reduction != "max" &&
+            reduction != "min")
+            throw UsageError(
+                fmt::format("compare: \"{}\": a metric of the heads is followed by /mean, /max, /min or "
+                            "[layer.head]",
+                            name));
+        const Metric logged = log_.metric(metric);
+        const std::vector<std::string> reductions =
+            reduction.empty() ? std::vector<std::string>{"mean", "max", "min"} : std::vector<std::string>{reduction};
+        for (const std::string& one : reductions)
+            add(one.starts_with('[') ? metric + one : metric + "/" + one, reduced(logged, one));
+    }
+
+    void add(const std::string& name, const Curve& curve) {
+        const std::optional<std::size_t> row = row_at(curve.steps, options_.step);
+        const double value = row ? curve.values.at(*row) : std::numeric_limits<double>::quiet_NaN();
+        add_number({name, curve.title, curve.units}, value);
+        const auto first = [&](const char* relation, double limit, auto&& is_so) {
+            double step = std::numeric_limits<double>::quiet_NaN();
+            for (std::size_t i = curve.values.size(); i-- > 0;)
+                if (is_so(curve.values[i])) step = static_cast<double>(curve.steps[i]);
+            add_number({fmt::format("{} first {} {}", name, relation, limit),
+                        fmt::format("first step at which {} is {} {}", name, relation, limit), "step"},
+                       step);
+        };
+        if (options_.above) first(">=", *options_.above, [&](double x) { return x >= *options_.above; });
+        if (options_.below) first("<=", *options_.below, [&](double x) { return x <= *options_.below; });
+    }
+
+    void add_number(const Quantity& quantity, double value) {
+        run_.logged.push_back(quantity);
+        run_.values[quantity.name] = value;
+    }
+
+    void read_roles() {
+        if (!log_.has_metric("role")) return;
+        const Metric roles = log_.metric("role");  // [L, H]
+        if (roles.shape.size() != 2) throw IoError("/heads/role/value has another rank than this version writes");
+        const std::optional<std::size_t> row = row_at(roles.steps, options_.step);
+        if (!row) return;
+        for (const std::string& role : role_names()) run_.values["role/" + role] = 0;
+        for (std::size_t i = 0; i < roles.row_size(); ++i)
+            ++run_.values["role/" + role_of_code(roles.values.at(*row * roles.row_size() + i))];
+    }
+
+    const LogReader& log_;
+    const CompareOptions& options_;
+    ComparedRun& run_;
+};
 
 }  // namespace
 
-ComparedRun read_compared_run(const std::string& folder) {
+ComparedRun read_compared_run(const std::string& folder, const CompareOptions& options) {
     const LogReader log = LogReader::of_run(folder, "compare");
     try {
         ComparedRun run;
@@ -88,7 +235,7 @@ ComparedRun read_compared_run(const std::string& folder) {
             run.config[lineage->kind] = {
                 fmt::format("{}@{}", lineage->parent_config.substr(0, 8), lineage->parent_step), std::nullopt};
         }
-        read_quantities(log, run);
+        QuantityReader(log, options, run).read_all();
         return run;
     } catch (const IoError& error) {
         throw IoError(fmt::format("compare: the log of {} cannot be used: {}", folder, error.what()));

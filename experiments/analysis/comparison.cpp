@@ -8,7 +8,9 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <sstream>
 
+#include "experiments/base/errors.h"
 #include "experiments/probes/roles.h"
 
 namespace headscope::experiments {
@@ -52,7 +54,7 @@ std::vector<RunGroup> grouped(const std::vector<ComparedRun>& runs, Comparison& 
         std::vector<ConfigValue> values;
         for (const std::string& key : comparison.differs) values.push_back(value_of(run, key));
         auto group = std::ranges::find(groups, values, &RunGroup::values);
-        if (group == groups.end()) group = groups.insert(groups.end(), RunGroup{values, {}, {}, estimate({})});
+        if (group == groups.end()) group = groups.insert(groups.end(), RunGroup{values, {}, {}, {}});
         const auto twin = std::ranges::find(group->runs, run.seed, &ComparedRun::seed);
         if (twin == group->runs.end()) group->runs.push_back(run);
         else
@@ -109,15 +111,71 @@ Estimate estimate_of(const RunGroup& group, const std::string& name) {
     return estimate(values);
 }
 
-Estimate paired_difference(const RunGroup& group, const RunGroup& first) {
+Estimate paired_difference(const RunGroup& group, const RunGroup& baseline, const std::string& name) {
     std::vector<double> differences;
     for (const ComparedRun& run : group.runs) {
-        const auto partner = std::ranges::find(first.runs, run.seed, &ComparedRun::seed);
-        if (partner == first.runs.end()) continue;
-        const double difference = number_of(run, "eval/loss") - number_of(*partner, "eval/loss");
+        const auto partner = std::ranges::find(baseline.runs, run.seed, &ComparedRun::seed);
+        if (partner == baseline.runs.end()) continue;
+        const double difference = number_of(run, name) - number_of(*partner, name);
         if (std::isfinite(difference)) differences.push_back(difference);
     }
     return estimate(differences);
+}
+
+/// The words of "lr=0.001 num_heads=2".
+std::vector<std::string> words_of(const std::string& text) {
+    std::istringstream stream(text);
+    std::vector<std::string> words;
+    for (std::string word; stream >> word;) words.push_back(word);
+    return words;
+}
+
+/// Does the group have that value, the key written whole or by its last part?
+bool has_value(const Comparison& comparison, const RunGroup& group, const std::string& word) {
+    for (std::size_t i = 0; i < comparison.differs.size(); ++i) {
+        const std::string& key = comparison.differs[i];
+        const std::string shown = group.values[i].text.empty() ? "-" : group.values[i].text;
+        if (word == key + "=" + shown || word == key.substr(key.rfind('.') + 1) + "=" + shown) return true;
+    }
+    return false;
+}
+
+std::size_t baseline_of(const Comparison& comparison, const std::string& against) {
+    const std::vector<std::string> words = words_of(against);
+    if (words.empty()) return 0;
+    std::vector<std::size_t> found;
+    for (std::size_t i = 0; i < comparison.groups.size(); ++i)
+        if (std::ranges::all_of(words,
+                                [&](const auto& word) { return has_value(comparison, comparison.groups[i], word); }))
+            found.push_back(i);
+    if (found.size() == 1) return found[0];
+    std::vector<std::string> groups;
+    for (const RunGroup& group : comparison.groups) {
+        std::string label;
+        for (std::size_t i = 0; i < comparison.differs.size(); ++i)
+            label +=
+                fmt::format(" {}={}", comparison.differs[i], group.values[i].text.empty() ? "-" : group.values[i].text);
+        groups.push_back(label);
+    }
+    throw UsageError(fmt::format("compare: --against \"{}\" is {} groups; it must be one of\n {}", against,
+                                 found.size(), fmt::join(groups, "\n ")));
+}
+
+/// Throws for a quantity that was asked for and that no run has.
+void require_quantities(const std::vector<ComparedRun>& runs, const CompareOptions& options) {
+    for (const std::string& asked : options.quantities) {
+        const bool any = std::ranges::any_of(runs, [&](const ComparedRun& run) {
+            return std::ranges::any_of(run.logged, [&](const Quantity& quantity) {
+                return quantity.name == asked || quantity.name == asked + "/mean";
+            });
+        });
+        if (!any)
+            throw UsageError(
+                fmt::format("compare: no run has logged {}; `headscope inspect RUN --json` lists what one has. A "
+                            "metric of the heads "
+                            "can be had afterwards: headscope replay RUN log.probes.NAME=N",
+                            asked));
+    }
 }
 
 void note_states(const std::vector<ComparedRun>& runs, std::vector<std::string>& notes) {
@@ -163,15 +221,22 @@ Estimate estimate(const std::vector<double>& values) {
     return {mean, mean - half_width, mean + half_width, least, most, n};
 }
 
-Comparison compare(const std::vector<ComparedRun>& runs) {
+Comparison compare(const std::vector<ComparedRun>& runs, const CompareOptions& options, const std::string& against) {
+    require_quantities(runs, options);
     Comparison comparison;
     comparison.differs = differing_keys(runs);
     comparison.groups = grouped(runs, comparison);
     comparison.quantities = common_quantities(runs, comparison.notes);
+    comparison.baseline = baseline_of(comparison, against);
+    for (const Quantity& quantity : comparison.quantities)
+        if (!options.quantities.empty() || quantity.name == "eval/loss") comparison.paired.push_back(quantity.name);
+    const RunGroup& baseline = comparison.groups[comparison.baseline];
     for (RunGroup& group : comparison.groups) {
         for (const Quantity& quantity : comparison.quantities)
             group.quantities[quantity.name] = estimate_of(group, quantity.name);
-        if (&group != &comparison.groups[0]) group.difference = paired_difference(group, comparison.groups[0]);
+        if (&group == &baseline) continue;
+        for (const std::string& name : comparison.paired)
+            group.differences[name] = paired_difference(group, baseline, name);
     }
     note_states(runs, comparison.notes);
     note_gaps(comparison, comparison.notes);

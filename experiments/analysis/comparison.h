@@ -9,8 +9,20 @@
 
 namespace headscope::experiments {
 
-/// A number of a run, by its place in the log: "eval/loss", "eval/<column>", "train/loss" (of each the last row), and
-/// "role/<name>", the number of heads that the newest row of /heads/role calls so.
+/// What to take from each run.
+///
+/// A scalar series is named as in the log, "eval/loss", a metric of the heads by its name and how its numbers become
+/// one: "induction/max", "/mean", "/min" over all heads (of pairs those of two different heads), or "induction[0.1]",
+/// the mean over what it says of head 0.1. A metric's name alone stands for its mean, maximum and minimum.
+struct CompareOptions {
+    std::vector<std::string> quantities = {};  ///< empty: the losses, the rest of /eval, and the roles
+    std::optional<std::int64_t> step = {};     ///< the newest row up to this step; none: the newest row
+    /// Also the first step at which a quantity is so large, or so small.
+    std::optional<double> above = {}, below = {};
+};
+
+/// A number of a run: of a series its row, "role/<name>" the number of heads that the row of /heads/role calls so,
+/// "<name> first >= <limit>" the step at which it was first so.
 struct Quantity {
     std::string name, title, units;
 };
@@ -44,21 +56,28 @@ struct RunGroup {
     std::vector<ConfigValue> values;  ///< of the keys that differ
     std::vector<ComparedRun> runs;    ///< in the order given, a seed once
     std::map<std::string, Estimate> quantities;
-    /// Evaluation loss less that of the first group, seed by seed; n = 0 when they share none, and of the first group.
-    Estimate difference;
+    /// Of each quantity of Comparison::paired, less that of the baseline, seed by seed; n = 0 when they share none.
+    /// Empty for the baseline itself.
+    std::map<std::string, Estimate> differences;
 };
 
 struct Comparison {
     std::vector<std::string> differs;  ///< keys, in the order of the config; "fork" last
     std::vector<Quantity> quantities;  ///< those that all runs logged; roles: that any did
     std::vector<RunGroup> groups;      ///< by their values, numbers as numbers
+    std::size_t baseline = 0;          ///< the group that differences are to
+    std::vector<std::string> paired;   ///< quantities that have differences
     std::vector<std::string> notes;    ///< what to know before believing it
 };
 
-/// RUN/log.h5. Throws UsageError when there is no such run, or it is a replay; IoError when the log is damaged.
-ComparedRun read_compared_run(const std::string& folder);
+/// RUN/log.h5. Throws UsageError when there is no such run, when it is a replay, or for a head that it does not have;
+/// IoError when the log is damaged.
+ComparedRun read_compared_run(const std::string& folder, const CompareOptions& options = {});
 
-/// Groups runs by the config values in which they differ.
-Comparison compare(const std::vector<ComparedRun>& runs);
+/// Groups runs by the config values in which they differ. `against` chooses the baseline: "lr=0.001" or
+/// "optimizer.lr=0.001 num_heads=2"; empty: the first group. Throws UsageError when that is not exactly one group, and
+/// when no run has one of the quantities asked for.
+Comparison compare(const std::vector<ComparedRun>& runs, const CompareOptions& options = {},
+                   const std::string& against = {});
 
 }  // namespace headscope::experiments

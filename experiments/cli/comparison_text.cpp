@@ -30,7 +30,6 @@ std::string number(double value) {
 
 Row row_of(const std::string& label, const Estimate& estimate) {
     const std::string runs = fmt::format("n={}", estimate.n);
-    if (estimate.n == 0) return {label, "-", "-", "-", runs};
     const std::string interval =
         estimate.n == 1 ? "one run" : fmt::format("[{}, {}]", number(estimate.low), number(estimate.high));
     return {label, number(estimate.mean), interval,
@@ -66,15 +65,27 @@ std::vector<Block> blocks_of(const Comparison& comparison, const std::vector<std
     for (const Quantity& quantity : comparison.quantities) {
         const std::string units = quantity.units == "1" ? "" : ", " + quantity.units;
         Block block{quantity.name + units + ": " + quantity.title, {}};
-        for (std::size_t i = 0; i < labels.size(); ++i)
-            block.rows.push_back(row_of(labels[i], comparison.groups[i].quantities.at(quantity.name)));
-        blocks.push_back(std::move(block));
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            const Estimate& estimate = comparison.groups[i].quantities.at(quantity.name);
+            if (estimate.n == 0) continue;  // the notes say which runs have no number
+            block.rows.push_back(row_of(labels[i], estimate));
+            // Counts of heads are far from normal: an interval by Student's t would reach below 0.
+            if (quantity.name.starts_with("role/")) block.rows.back()[2] = "";
+        }
+        if (!block.rows.empty()) blocks.push_back(std::move(block));
     }
-    Block differences{"eval/loss, nat/token: difference to the first, same seeds", {}};
-    for (std::size_t i = 0; i < labels.size(); ++i)
-        if (comparison.groups[i].difference.n > 0)
-            differences.rows.push_back(row_of(labels[i], comparison.groups[i].difference));
-    if (!differences.rows.empty()) blocks.push_back(std::move(differences));
+    for (const Quantity& quantity : comparison.quantities) {
+        if (std::ranges::find(comparison.paired, quantity.name) == comparison.paired.end()) continue;
+        Block differences{fmt::format("{}{}: difference to {}, same seeds", quantity.name,
+                                      quantity.units == "1" ? "" : ", " + quantity.units, labels[comparison.baseline]),
+                          {}};
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            const auto found = comparison.groups[i].differences.find(quantity.name);
+            if (found != comparison.groups[i].differences.end() && found->second.n > 0)
+                differences.rows.push_back(row_of(labels[i], found->second));
+        }
+        if (!differences.rows.empty()) blocks.push_back(std::move(differences));
+    }
     return blocks;
 }
 
@@ -118,8 +129,14 @@ nlohmann::ordered_json json_of(const RunGroup& group, const Comparison& comparis
     json["quantities"] = nlohmann::ordered_json::object();
     for (const Quantity& quantity : comparison.quantities)
         json["quantities"][quantity.name] = json_of(group.quantities.at(quantity.name));
-    json["difference_to_first"] = nullptr;
-    if (group.difference.n > 0) json["difference_to_first"] = json_of(group.difference);
+    if (comparison.baseline == 0) {  // as before there were other baselines
+        const auto loss = group.differences.find("eval/loss");
+        const bool paired = loss != group.differences.end() && loss->second.n > 0;
+        json["difference_to_first"] = paired ? json_of(loss->second) : nlohmann::ordered_json(nullptr);
+    }
+    json["differences"] = nlohmann::ordered_json::object();
+    for (const auto& [name, difference] : group.differences)
+        if (difference.n > 0) json["differences"][name] = json_of(difference);
     return json;
 }
 
@@ -163,6 +180,7 @@ std::string to_text(const Comparison& comparison) {
 std::string to_json(const Comparison& comparison) {
     nlohmann::ordered_json json;  // NaN becomes null
     json["differs"] = comparison.differs;
+    json["baseline"] = comparison.baseline;
     json["groups"] = nlohmann::ordered_json::array();
     for (const RunGroup& group : comparison.groups) json["groups"].push_back(json_of(group, comparison));
     json["notes"] = comparison.notes;

@@ -22,6 +22,7 @@ template void VerbOptions::optional(const std::string&, std::vector<std::string>
 template void VerbOptions::optional(const std::string&, std::int64_t&, const std::string&);
 template void VerbOptions::optional(const std::string&, std::optional<std::string>&, const std::string&);
 template void VerbOptions::optional(const std::string&, std::optional<std::int64_t>&, const std::string&);
+template void VerbOptions::optional(const std::string&, std::optional<double>&, const std::string&);
 template void VerbOptions::required(const std::string&, std::string&, const std::string&);
 template void VerbOptions::required(const std::string&, std::vector<std::string>&, const std::string&);
 template void VerbOptions::required(const std::string&, std::int64_t&, const std::string&);

@@ -34,7 +34,8 @@ class VerbOptions {
 public:
     explicit VerbOptions(CLI::App& app) : app_(app) {}
 
-    /// Value: std::string, std::vector<std::string>, std::int64_t, or std::optional of a string or an integer.
+    /// Value: std::string, std::vector<std::string>, std::int64_t, or std::optional of a string, an integer or a
+    /// double.
     template <class Value>
     void optional(const std::string& name, Value& value, const std::string& doc);
     template <class Value>

@@ -36,4 +36,9 @@ RunPaths::RunPaths(std::string folder_path)
       config(folder + "/config.toml"),
       checkpoints(folder + "/checkpoints") {}
 
+std::string run_folder_of(const std::string& path) {
+    const bool is_log = std::filesystem::path(path).filename() == "log.h5" && !std::filesystem::is_directory(path);
+    return is_log ? folder_of(path) : path;
+}
+
 }  // namespace headscope::experiments

@@ -35,4 +35,7 @@ struct RunPaths {
     std::string folder, log, config, checkpoints;
 };
 
+/// The folder of the run that `path` names: itself, or of a file log.h5 the folder that it lies in.
+std::string run_folder_of(const std::string& path);
+
 }  // namespace headscope::experiments

@@ -1,5 +1,6 @@
 #include "experiments/cli/summary_text.h"
 #include "experiments/cli/verb.h"
+#include "experiments/storage/run_folder.h"
 
 namespace headscope::experiments::cli {
 
@@ -8,11 +9,11 @@ namespace {
 class Inspect : public Verb {
 public:
     void declare(VerbOptions& options) override {
-        options.required("run", run_, "the run's folder");
+        options.required("run", run_, "the run's folder, or its log.h5");
         options.flag("--json", json_, "as JSON");
     }
 
-    void run(const std::atomic<bool>&) override { print_summary(run_, json_); }
+    void run(const std::atomic<bool>&) override { print_summary(run_folder_of(run_), json_); }
 
 private:
     std::string run_;

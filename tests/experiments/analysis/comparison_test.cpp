@@ -185,16 +185,113 @@ TEST(Compare, PairsTheSeedsThatGroupsShare) {
     runs.push_back(write_run(folder, "c", {.seed = 50, .loss = 5, .config = lr("0.3")}));
     const Comparison comparison = compare_all(runs);
     ASSERT_EQ(comparison.groups.size(), 3u);
-    EXPECT_EQ(comparison.groups[0].difference.n, 0);
-    const Estimate difference = comparison.groups[1].difference;  // 1, 0.5, 2
+    EXPECT_TRUE(comparison.groups[0].differences.empty());
+    const Estimate difference = comparison.groups[1].differences.at("eval/loss");  // 1, 0.5, 2
     EXPECT_EQ(difference.n, 3);
     EXPECT_NEAR(difference.mean, 3.5 / 3, 1e-12);
     const double variance = (1 + 0.25 + 4 - 3.5 * 3.5 / 3) / 2;
     EXPECT_NEAR(difference.high - difference.mean, t_2 * std::sqrt(variance / 3), 1e-9);
-    EXPECT_EQ(comparison.groups[2].difference.n, 0);
+    EXPECT_EQ(comparison.groups[2].differences.at("eval/loss").n, 0);
     const std::string text = cli::to_text(comparison);
-    EXPECT_TRUE(contains(text, "difference to the first, same seeds\n  lr=0.2   1.1667  [-0.7306, 3.0640] ")) << text;
+    EXPECT_TRUE(contains(text, "difference to lr=0.1, same seeds\n  lr=0.2   1.1667  [-0.7306, 3.0640] ")) << text;
     EXPECT_EQ(text.find("lr=0.3", text.find("same seeds")), std::string::npos) << text;
+}
+
+/// A run that also logs induction and overlap of one layer of two heads, scaled by `size`, at steps 0, 5 and 10.
+std::string write_heads(const TemporaryFolder& parent, const std::string& name, std::int64_t seed, double size,
+                        const std::string& config) {
+    const std::string folder = write_run(parent, name, {.seed = seed, .config = config});
+    Log log(RunPaths(folder).log);
+    log.set_attribute("state", std::string("finished"));
+    log.set_attribute("seed", seed);
+    log.set_attribute("run_id", "id-" + name);
+    log.set_text("/config/resolved", config, "config");
+    log.declare_series("eval", {{"loss", "nat/token", "evaluation loss"}});
+    for (const std::int64_t step : {0, 4, 8, 12}) log.append("eval", step, {4 - 0.25 * static_cast<double>(step)});
+    nn::TransformerOptions model;
+    model.block.num_heads = 2;
+    model.num_layers = 1;
+    for (const char* metric : {"induction", "overlap"})
+        log.declare_metric(make_probe(metric)->spec({model, 12, {}}), true);
+    for (const std::int64_t step : {0, 5, 10}) {
+        const double x = size * static_cast<double>(step) / 10;
+        log.append_metric("induction", step, {x, step == 5 ? nan : 3 * x});
+        std::vector<double> pairs;
+        for (int projection = 0; projection < 4; ++projection) pairs.insert(pairs.end(), {1, x, x / 2, 1});
+        log.append_metric("overlap", step, pairs);
+    }
+    log.publish();
+    return folder;
+}
+
+struct HeadRuns {
+    TemporaryFolder folder;
+    std::vector<std::string> runs{
+        write_heads(folder, "a0", 0, 0.1, lr("0.1")), write_heads(folder, "a1", 1, 0.2, lr("0.1")),
+        write_heads(folder, "b0", 0, 0.3, lr("0.2")), write_heads(folder, "b1", 1, 0.5, lr("0.2"))};
+    Comparison compared(const CompareOptions& options, const std::string& against = "") const {
+        std::vector<ComparedRun> read;
+        for (const std::string& run : runs) read.push_back(read_compared_run(run, options));
+        return compare(read, options, against);
+    }
+};
+
+TEST(Compare, TakesAnyMetricOfTheHeads) {
+    const HeadRuns runs;
+    const Comparison comparison =
+        runs.compared({.quantities = {"induction", "overlap/mean", "induction[0.0]", "eval/loss"}});
+    std::vector<std::string> names;
+    for (const Quantity& quantity : comparison.quantities) names.push_back(quantity.name);
+    EXPECT_EQ(names, (std::vector<std::string>{"induction/mean", "induction/max", "induction/min", "overlap/mean",
+                                               "induction[0.0]", "eval/loss"}));
+    const auto& first = comparison.groups[0].quantities;
+    EXPECT_NEAR(first.at("induction/mean").mean, (0.2 + 0.4) / 2, 1e-12);
+    EXPECT_NEAR(first.at("induction/max").mean, (0.3 + 0.6) / 2, 1e-12);
+    EXPECT_NEAR(first.at("induction/min").mean, (0.1 + 0.2) / 2, 1e-12);
+    EXPECT_NEAR(first.at("induction[0.0]").mean, (0.1 + 0.2) / 2, 1e-12);
+    EXPECT_NEAR(first.at("overlap/mean").mean, (0.075 + 0.15) / 2, 1e-12);  // of pairs of two heads
+    EXPECT_NEAR(comparison.groups[1].differences.at("induction/max").mean, (0.6 + 0.9) / 2, 1e-12);
+    EXPECT_TRUE(
+        contains(cli::to_text(comparison), "\ninduction/max: difference to lr=0.1, same seeds\n  lr=0.2  0.7500"))
+        << cli::to_text(comparison);
+    for (const auto& [asked, message] :
+         {std::pair("inductio", "no run has logged inductio"), std::pair("induction[0.2]", "induction has no head 0.2"),
+          std::pair("induction[0]", "[layer.head]"), std::pair("induction/most", "/mean, /max, /min")}) {
+        try {
+            runs.compared({.quantities = {asked}});
+            ADD_FAILURE() << asked;
+        } catch (const UsageError& error) {
+            EXPECT_TRUE(contains(error.what(), message)) << error.what();
+        }
+    }
+}
+
+TEST(Compare, TakesTheRowOfAStepAndTheFirstStepOverALimit) {
+    const HeadRuns runs;
+    const Comparison at = runs.compared({.quantities = {"induction/max", "eval/loss"}, .step = 7});
+    EXPECT_NEAR(at.groups[0].quantities.at("induction/max").mean, (0.05 + 0.1) / 2,
+                1e-12);                                          // row 5; head 1 has NaN there
+    EXPECT_EQ(at.groups[0].quantities.at("eval/loss").mean, 3);  // row 4
+    EXPECT_EQ(runs.compared({.quantities = {"eval/loss"}, .step = -1}).groups[0].quantities.at("eval/loss").n, 0);
+
+    const Comparison first = runs.compared({.quantities = {"induction/max", "eval/loss"}, .above = 0.25, .below = 2});
+    const Estimate above = first.groups[1].quantities.at("induction/max first >= 0.25");  // .15, .9; .25, 1.5
+    EXPECT_EQ(above.minimum, 5);
+    EXPECT_EQ(above.maximum, 10);
+    EXPECT_EQ(first.groups[0].quantities.at("eval/loss first <= 2").mean, 8);
+    EXPECT_EQ(first.groups[0].quantities.at("eval/loss first >= 0.25").mean, 0);
+}
+
+TEST(Compare, TakesItsBaselineFromTheUser) {
+    const HeadRuns runs;
+    for (const char* against : {"lr=0.2", "optimizer.lr=0.2"}) {
+        const Comparison comparison = runs.compared({.quantities = {"induction/max"}}, against);
+        EXPECT_EQ(comparison.baseline, 1U);
+        EXPECT_NEAR(comparison.groups[0].differences.at("induction/max").mean, -0.75, 1e-12);
+        EXPECT_TRUE(comparison.groups[1].differences.empty());
+        EXPECT_FALSE(nlohmann::json::parse(cli::to_json(comparison))["groups"][0].contains("difference_to_first"));
+    }
+    EXPECT_THROW(runs.compared({}, "lr=0.3"), UsageError);
 }
 
 TEST(Compare, ShowsOnlyColumnsThatAllRunsLogged) {
@@ -247,7 +344,7 @@ TEST(Compare, ForksAreGroupsOfTheirOwnAndReplaysAreRefused) {
     const Comparison comparison = compare_all({fork, parent});
     EXPECT_EQ(comparison.differs, std::vector<std::string>{"fork"});
     EXPECT_EQ(group_values(comparison), (std::vector<std::vector<std::string>>{{""}, {"abcd0123@10"}}));
-    EXPECT_EQ(comparison.groups[1].difference.n, 1);
+    EXPECT_EQ(comparison.groups[1].differences.at("eval/loss").n, 1);
     const std::string replay = write_run(folder, "c", {.lineage = "replay"});
     try {
         read_compared_run(replay);

@@ -148,6 +148,12 @@ TEST_F(RunFolder, WhatIsThereIsSeen) {
     EXPECT_THROW(path_exists(folder_ + "/" + std::string(300, 'x')), IoError);  // too long a name to be looked up
 }
 
+TEST(RunPaths, OfALogIsItsFolder) {
+    EXPECT_EQ(run_folder_of("runs/a"), "runs/a");
+    EXPECT_EQ(run_folder_of("runs/a/log.h5"), "runs/a");
+    EXPECT_EQ(run_folder_of("log.h5"), ".");
+}
+
 TEST(RunPaths, Names) {
     const RunPaths paths("runs/a");
     EXPECT_EQ(paths.folder, "runs/a");
