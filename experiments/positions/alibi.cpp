@@ -10,7 +10,9 @@ public:
 };
 
 const RegisterType<PositionSettings> registered_alibi(
-    "alibi", "scores lowered by the distance times a slope per head; needs an attention with such scores",
+    "alibi",
+    "scores lowered by the distance times 2^(-8 (h + 1) / H) for head h of H, whatever H is; needs an attention with "
+    "such scores",
     [] { return std::make_unique<AlibiSettings>(); });
 
 }  // namespace

@@ -17,9 +17,11 @@ private:
     double final_ratio_ = 0;
 };
 
-const RegisterType<ScheduleSettings> registered_cosine("cosine",
-                                                       "falls along half a cosine from the first step to the last",
-                                                       [] { return std::make_unique<CosineSettings>(); });
+const RegisterType<ScheduleSettings> registered_cosine(
+    "cosine",
+    "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) (1 + cos(pi s / N)) / 2), r = final_ratio. The "
+    "cosine begins with the first step, so lr itself is not reached with a warm-up",
+    [] { return std::make_unique<CosineSettings>(); });
 
 }  // namespace
 

@@ -18,7 +18,9 @@ private:
 };
 
 const RegisterType<ScheduleSettings> registered_linear("linear",
-                                                       "falls in a straight line from the first step to the last",
+                                                       "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) "
+                                                       "(1 - s / N)), r = final_ratio. The line begins with "
+                                                       "the first step, so lr itself is not reached with a warm-up",
                                                        [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace

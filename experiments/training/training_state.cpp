@@ -21,7 +21,8 @@ namespace {
 /// For `run --profile`.
 void mark(const char* name) { Profile::mark(Profile::Phase::other, name); }
 
-constexpr const char* mend = "; a smaller optimizer.lr, schedule.warmup_steps or train.clip_norm may help";
+constexpr const char* mend =
+    "; a smaller optimizer.lr, schedule.warmup_steps, train.clip_norm or an optimizer.eps above 0 may help";
 
 std::string spelled(double value) { return std::isnan(value) ? "nan" : fmt::format("{:.6g}", value); }
 
@@ -140,8 +141,8 @@ void TrainingState::fail_numerically(const Batch& batch, double loss, double gra
                                               : ", made with ",
                             fmt::join(names, ", "));
     }
-    throw NumericError(fmt::format("step {}: the loss is {:.6g}, the gradient norm {:.6g}; {}{}", step_, loss,
-                                   grad_norm, where, mend));
+    throw NumericError(fmt::format("step {}: the loss is {}, the gradient norm {}; {}{}", step_, spelled(loss),
+                                   spelled(grad_norm), where, mend));
 }
 
 std::unique_ptr<nn::Transformer> build_model(const Experiment& experiment) {

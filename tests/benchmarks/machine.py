@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from measure import BINARY, PYTHON, SOURCE, run
+from measure import BINARY, DEBIANS_PYTHON, SOURCE, python, run
 
 
 def _first(pattern, path):
@@ -30,7 +30,7 @@ def _commit():
 
 def head(bench):
     libraries = dict(line.split(maxsplit=1) for line in
-                     run([PYTHON, SOURCE / "tests/benchmarks/blas.py"]).splitlines() if " " in line)
+                     run([python(), SOURCE / "tests/benchmarks/blas.py"]).splitlines() if " " in line)
     flags = (_first(r"^flags\s*:(.*)$", Path("/proc/cpuinfo")) or "").split()
     isa = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
     info = {"isa": isa, "cpu": _first(r"^model name\s*:(.*)$", Path("/proc/cpuinfo")) or "unknown CPU",
@@ -40,7 +40,7 @@ def head(bench):
     bench.results["machine"] = info
     print(f"headscope {info['commit']}, {info['compiler']}\n{info['cpu']} ({isa}), {info['cores']} cores\n"
           f"PyTorch {info['pytorch']}, BLAS {info['blas']}")
-    if "openblas-openmp/" not in info["blas"]:
+    if python() == DEBIANS_PYTHON and "openblas-openmp/" not in info["blas"]:
         print("warning: PyTorch is not at its best: its BLAS is not libopenblas0-openmp. scripts/setup --tests "
               "installs that;\n         then choose it by `update-alternatives --config libblas.so.3-x86_64-linux-gnu`")
     if info["load_average"] > 0.5:

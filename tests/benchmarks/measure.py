@@ -7,7 +7,7 @@ import tempfile
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = pathlib.Path(os.environ.get("HEADSCOPE_BINARY", SOURCE / "build/release/headscope"))
-PYTHON = "/usr/bin/python3"  # the one for which the system's packages install PyTorch
+DEBIANS_PYTHON = "/usr/bin/python3"  # for which Debian's packages install PyTorch
 
 #        vocab   T  d_model heads layers d_ff batch
 SHAPES = {
@@ -21,6 +21,11 @@ STEPS = {"XS": 300, "S": 90, "M": 9, "L": 6}  # of one side in one round; the fi
 
 def few_steps(shape):
     return max(3, STEPS[shape] // 4)
+
+
+def python():
+    """The Python which has the PyTorch to compare with."""
+    return os.environ.get("HEADSCOPE_BENCH_PYTHON", DEBIANS_PYTHON)
 
 
 class BenchError(Exception):
@@ -85,7 +90,7 @@ class Bench:
         return read_values(run([BINARY.parent / "headscope_bench_step", *sizes, threads, steps, *file], threads))
 
     def theirs(self, sizes, threads, steps, *file, **environment):
-        command = [PYTHON, SOURCE / "tests/benchmarks/step.py", *sizes, threads, steps, *file]
+        command = [python(), SOURCE / "tests/benchmarks/step.py", *sizes, threads, steps, *file]
         return read_values(run(command, threads, **environment))
 
     def weights(self, shape):

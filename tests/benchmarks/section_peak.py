@@ -1,7 +1,7 @@
 """Section peak: how fast this machine multiplies matrices, and what share of that a whole training step reaches."""
 import json
 
-from measure import BINARY, PYTHON, SHAPES, SOURCE, flops, low_and_middle, run, table
+from measure import BINARY, SHAPES, SOURCE, flops, low_and_middle, python, run, table
 
 
 def _gemm_rates(counts):
@@ -14,7 +14,7 @@ def _gemm_rates(counts):
             if entry["run_type"] == "iteration":
                 threads = int(entry["name"].split("threads:")[1].split("/")[0])
                 ours[threads] = max(ours.get(threads, 0), entry["GFLOP/s"])
-        for line in run([PYTHON, SOURCE / "tests/benchmarks/blas.py", *counts], max(counts)).splitlines():
+        for line in run([python(), SOURCE / "tests/benchmarks/blas.py", *counts], max(counts)).splitlines():
             words = line.split()
             if words[0].isdigit():
                 blas[int(words[0])] = max(blas.get(int(words[0]), 0), float(words[1]))

@@ -6,7 +6,7 @@ import time
 import tomllib
 
 import h5py
-from measure import BINARY, PYTHON, SOURCE, BenchError, read_values, table
+from measure import BINARY, SOURCE, BenchError, python, read_values, table
 
 CONFIG = SOURCE / "experiments/configs/lag_mixture.toml"
 
@@ -19,7 +19,7 @@ class _Side:
 
     def start(self, threads, seed, folder):
         if self.name == "PyTorch":
-            command = [PYTHON, SOURCE / "tests/benchmarks/lag_mixture.py", CONFIG, threads, self.steps, seed]
+            command = [python(), SOURCE / "tests/benchmarks/lag_mixture.py", CONFIG, threads, self.steps, seed]
         else:
             config, rest = CONFIG, []
             if self.name == "headscope":

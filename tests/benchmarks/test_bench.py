@@ -36,3 +36,22 @@ def test_unknown_names_are_refused():
                                (("--rounds", "0"), "must be at least 1")):
         done = bench(*arguments)
         assert done.returncode == 2 and message in done.stderr
+
+
+def test_another_python_is_compared_with(tmp_path):
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexec /usr/bin/python3 "$@"\n')
+    other.chmod(0o755)
+    done = bench("--quick", "steps", "--shapes", "XS", "--rounds", "1", "--threads", "1", "--python", other)
+    assert done.returncode == 0, done.stderr
+    assert "step.py 16 48 64" in (tmp_path / "calls").read_text()
+
+
+def test_a_python_without_torch_is_refused(tmp_path):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho 'ModuleNotFoundError: No module named torch' >&2\nexit 1\n")
+    other.chmod(0o755)
+    for python, message in ((other, "has no torch and numpy to compare with: ModuleNotFoundError"),
+                            (tmp_path / "nowhere", "there is no program")):
+        done = bench("steps", "--python", python)
+        assert done.returncode == 1 and message in done.stderr
