@@ -264,9 +264,19 @@ void scale_row(T* x, std::int64_t n, T factor) {
 
 namespace detail {
 
+/// Softmax takes scale * largest off scale * x. That product is rounded, so all exponents of a row are off by the same
+/// amount, at most half a unit in its last place. Below the limit (2^12 in f32, 2^26 in f64) the common factor cancels
+/// in the quotient, and a row with one weight gets exactly 1. From the limit on the row is shifted before it is scaled,
+/// which makes the exponent at the largest entry exactly 0.
+template <Floating T>
+bool shifts_before_scaling(T scaled_largest) {
+    constexpr T limit = static_cast<T>(std::int64_t{1} << (std::numeric_limits<T>::digits / 2));
+    return std::fabs(scaled_largest) >= limit;
+}
+
 /// softmax_row of so many whole vectors, which stay in registers.
 template <Floating T, int vectors>
-void softmax_vectors(T* x, T scale) {
+T softmax_vectors(T* x, T scale) {
     using S = Simd<T>;
     using Vector = typename S::Vector;
     constexpr int columns = static_cast<int>(row_lanes<T>) / S::lanes;  // the vectors of a row reduction
@@ -279,8 +289,14 @@ void softmax_vectors(T* x, T scale) {
 #pragma GCC unroll 8
     for (int i = 1; i < vectors; ++i) top = most(top, v[i]);
     const T largest = combine_lanes<T>(top, most);
+    T shift = largest == -std::numeric_limits<T>::infinity() ? T{0} : scale * largest;
+    if (shifts_before_scaling(shift)) [[unlikely]] {
+#pragma GCC unroll 8
+        for (int i = 0; i < vectors; ++i) v[i] -= S::broadcast(largest);
+        shift = 0;
+    }
     const Vector factor = S::broadcast(scale);
-    const Vector term = S::broadcast(largest == -std::numeric_limits<T>::infinity() ? T{0} : -(scale * largest));
+    const Vector term = S::broadcast(-shift);
     Vector total[columns] = {};
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; ++i) {
@@ -295,15 +311,17 @@ void softmax_vectors(T* x, T scale) {
     const Vector inverse = S::broadcast(sum == 0 ? T{0} : 1 / sum);
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; ++i) S::store(x + i * S::lanes, v[i] * inverse);
+    return sum;
 }
 
 }  // namespace detail
 
 /// x[i] = e^(scale x[i]) / sum over j of e^(scale x[j]), in place, scale > 0. Entries of -inf become 0, and so does a
-/// row of nothing else; a NaN makes the row NaN. Any n and any alignment; fastest when n is a multiple of 16, so pad a
-/// buffer with -inf where it is cheap: the bits stay the same.
+/// row of nothing else; a NaN or inf makes the row NaN. Returns the sum of the exponentials, about 1 or more; 0 for a
+/// row of -inf. Any n and any alignment; fastest when n is a multiple of 16, so pad a buffer with -inf where it is
+/// cheap: the bits stay the same.
 template <Floating T>
-void softmax_row(T* x, std::int64_t n, T scale) {
+T softmax_row(T* x, std::int64_t n, T scale) {
     constexpr std::int64_t lanes = Simd<T>::lanes;
     switch (n % lanes == 0 ? n / lanes : 0) {  // the rows of most attentions
         case 1: return detail::softmax_vectors<T, 1>(x, scale);
@@ -317,9 +335,14 @@ void softmax_row(T* x, std::int64_t n, T scale) {
         default: break;
     }
     const T largest = row_max(x, n);
-    // The shift need not be exact: it cancels in the quotient.
-    const T total = exp_row(x, n, scale, largest == -std::numeric_limits<T>::infinity() ? T{0} : scale * largest);
+    T shift = largest == -std::numeric_limits<T>::infinity() ? T{0} : scale * largest;
+    if (detail::shifts_before_scaling(shift)) [[unlikely]] {
+        for (std::int64_t i = 0; i < n; ++i) x[i] -= largest;
+        shift = 0;
+    }
+    const T total = exp_row(x, n, scale, shift);
     scale_row(x, n, total == 0 ? T{0} : 1 / total);
+    return total;
 }
 
 }  // namespace headscope::kernels

@@ -65,7 +65,10 @@ struct AttentionResult {
     Tensor weights;  ///< [B, H, Tq, Tk]: P, before dropout; undefined unless asked for. Gradients flow through it too
 };
 
-/// A query that sees no key gets output 0, weights 0 and no gradient. Uniform weights leave q and k a gradient of 0.
+/// A query that sees no key gets output 0, weights 0 and no gradient. So does a query of linear attention whose
+/// features make sums too small for exact weights (all visible phi(q) phi(k) near the smallest normal number, 1e-38 in
+/// f32). Softmax weights sum to 1 however large the scores; scores that overflow make them NaN. Uniform weights leave q
+/// and k a gradient of 0.
 /// Throws Error when the shapes do not fit each other, the number of heads, or the mask.
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 /// The same from plain ops: reshape, permute, matmul, masked_softmax, ...
@@ -80,7 +83,8 @@ Tensor join_heads(const Tensor& x);
 Tensor attention_scores(const Tensor& q, const Tensor& k, std::int64_t heads);
 /// What alibi adds to the scores: [1, H, Tq, Tk].
 Tensor alibi_bias(std::int64_t queries, std::int64_t keys, const AttentionOptions& options, DType dtype);
-/// Boolean [B|1, H|1, Tq, Tk], causality included: true = may be seen. Undefined when every query sees every key.
+/// Boolean [B|1, H|1, Tq|1, Tk], causality included: true = may be seen. Undefined when every query sees every key.
+/// masked_softmax() takes it as it is; other weights are multiplied by it, as weights * visible.to(weights.dtype()).
 Tensor visible_keys(const Mask& mask, std::int64_t queries, std::int64_t keys);
 /// P of kind softmax, from scores; alibi and mask by the options.
 Tensor softmax_weights(const Tensor& scores, const AttentionOptions& options);

@@ -27,6 +27,7 @@ struct AttentionHead {
     const T *q, *k, *v;
     std::int64_t q_row, k_row;  // distance of rows in q and k
     T factor, slope;            // of the scores, and of alibi
+    T largest_feature = 1;      // of linear attention, at least 1; set by use_features
     const std::uint8_t* mask;   // row of query 0, or null
 
     AttentionHead(const AttentionPlan& p, std::int64_t task, const Tensor& tq, const Tensor& tk, const Tensor& tv,
@@ -66,7 +67,9 @@ struct AttentionHead {
             for (std::int64_t i = 0; i < length; ++i)
                 for (std::int64_t c = 0; c < plan.key_dim; ++c) {
                     const T x = from[i * key_row() + c];
-                    to[i * plan.key_dim + c] = x > 0 ? x + 1 : kernels::fast_exp(x);
+                    const T feature = x > 0 ? x + 1 : kernels::fast_exp(x);
+                    largest_feature = std::max(largest_feature, feature);
+                    to[i * plan.key_dim + c] = feature;
                 }
         };
         T* const of_keys = memory + plan.queries * plan.key_dim;
@@ -152,7 +155,21 @@ private:
         if (const std::uint8_t* seen = allowed(query))
             for (std::int64_t j = 0; j < reach; ++j) row[j] = seen[j] != 0 ? row[j] : hidden;
         std::fill(row + reach, row + width, hidden);
-        kernels::softmax_row(row, width, scale);  // a row in which nothing is seen becomes 0
+        const T total = kernels::softmax_row(row, width, scale);
+        // A row in which nothing is seen becomes 0. Where something is, its scores have overflowed to -inf.
+        if (total == 0 && visible_count(query) > 0) std::fill_n(row, reach, std::numeric_limits<T>::quiet_NaN());
+    }
+
+    /// Largest feature of the query and of the keys that it sees; at least 1.
+    T largest_visible_feature(std::int64_t query) const {
+        const auto largest_of = [&](const T* features, T most) {
+            return std::max(most, *std::max_element(features, features + plan.key_dim));
+        };
+        const std::uint8_t* seen = allowed(query);
+        T most = largest_of(q + query * q_row, T{1});
+        for (std::int64_t j = 0; j < plan.reach(query); ++j)
+            if (seen == nullptr || seen[j] != 0) most = largest_of(k + j * k_row, most);
+        return most;
     }
 
     T linear_row(std::int64_t query, T* row, std::int64_t width) const {
@@ -160,20 +177,26 @@ private:
         if (const std::uint8_t* seen = allowed(query))
             for (std::int64_t j = 0; j < reach; ++j) row[j] = seen[j] != 0 ? row[j] : T{};
         const T total = kernels::row_sum(row, reach);
-        if (total == 0) {  // nothing to see, or features so small that their products vanish
+        // Nothing to see, or features so small that their products have lost digits. The first comparison is quick.
+        if (total < least_linear_total(largest_feature) && total < least_linear_total(largest_visible_feature(query))) {
             std::fill_n(row, width, T{});
-            return total;
+            return 0;
         }
         for (std::int64_t j = 0; j < reach; ++j) row[j] /= total;
         std::fill(row + reach, row + width, T{});
         return total;
     }
 
-    void uniform_row(std::int64_t query, T* row, std::int64_t width) const {
+    std::int64_t visible_count(std::int64_t query) const {
         const std::int64_t reach = plan.reach(query);
         const std::uint8_t* seen = allowed(query);
-        std::int64_t visible = reach;
-        if (seen != nullptr) visible = std::count_if(seen, seen + reach, [](std::uint8_t one) { return one != 0; });
+        if (seen == nullptr) return reach;
+        return std::count_if(seen, seen + reach, [](std::uint8_t one) { return one != 0; });
+    }
+
+    void uniform_row(std::int64_t query, T* row, std::int64_t width) const {
+        const std::int64_t reach = plan.reach(query), visible = visible_count(query);
+        const std::uint8_t* seen = allowed(query);
         const T share = visible == 0 ? T{} : 1 / static_cast<T>(visible);
         for (std::int64_t j = 0; j < reach; ++j) row[j] = seen == nullptr || seen[j] != 0 ? share : T{};
         std::fill(row + reach, row + width, T{});

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "autograd/ops/attention.h"
 #include "autograd/ops/kept_values.h"
@@ -13,6 +14,15 @@ namespace headscope {
 /// Of head `head`, counted from 0, among `heads` (Press et al. 2022).
 inline double alibi_slope(std::int64_t head, std::int64_t heads) {
     return std::exp2(-8 * static_cast<double>(head + 1) / static_cast<double>(heads));
+}
+
+/// Linear attention: the smallest sum over a row of products phi(q) phi(k) that weights are made from; smaller ones
+/// give weights of 0. `largest_feature` is that of the query and the keys it sees, at least 1. Features and products
+/// below the smallest normal number m have lost digits: each is off by up to m eps / 2. Beside a sum of m times the
+/// largest feature that is about d_k eps in a weight.
+template <class T>
+T least_linear_total(T largest_feature) {
+    return std::numeric_limits<T>::min() * largest_feature;
 }
 
 /// Trivially copyable, so that a backward function can keep it.

@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/graph.h"
 #include "autograd/ops/activation.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/attention_plan.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/extremum.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/reduction.h"
 #include "autograd/ops/shaping.h"
@@ -21,19 +23,36 @@ Tensor positive_features(const Tensor& x) {
     return above + exp(x - above);
 }
 
+/// [B, H, Tq, 1], outside the graph: 1 where a row's sum can be divided by, 0 where it is too small or nothing is seen.
+Tensor rows_with_weights(const Tensor& fq, const Tensor& fk, const Tensor& seen, const Tensor& totals) {
+    if (fk.size(2) == 0) return Tensor::zeros(totals.shape(), totals.dtype());
+    const NoGrad no_grad;
+    const Tensor of_keys = reshape(max(fk, {-1}), {fk.size(0), fk.size(1), 1, fk.size(2)});
+    const Tensor largest_key = max(seen.defined() ? of_keys * seen : of_keys, {-1}, true);  // [B, H, Tq|1, 1]
+    const Tensor all_keys = broadcast_to(largest_key, totals.shape()), all_queries = max(fq, {-1}, true);
+    Tensor good = Tensor::empty(totals.shape(), totals.dtype());
+    dispatch_float(totals.dtype(), "attention", [&](auto zero) {
+        using T = decltype(zero);
+        for (std::int64_t i = 0; i < good.numel(); ++i) {
+            const T largest = std::max({T{1}, all_keys.data<T>()[i], all_queries.data<T>()[i]});
+            good.data<T>()[i] = totals.data<T>()[i] < least_linear_total(largest) ? T{0} : T{1};
+        }
+    });
+    return good;
+}
+
 /// phi(q) phi(k)^T, over its sum along the visible keys
 Tensor linear_weights(const Tensor& q, const Tensor& k, const Tensor& visible) {
-    Tensor scores = matmul(positive_features(q), positive_features(k), false, true);
-    if (!visible.defined()) return scores / sum(scores, {-1}, true);
-    scores = scores * visible.to(scores.dtype());
+    const Tensor fq = positive_features(q), fk = positive_features(k);
+    Tensor scores = matmul(fq, fk, false, true), seen;
+    if (visible.defined()) {
+        seen = visible.to(scores.dtype());
+        scores = scores * seen;
+    }
     const Tensor total = sum(scores, {-1}, true);
-    Tensor blind = Tensor::zeros(total.shape(), total.dtype());  // 1 where nothing is seen: 0 / (0 + 1)
-    for (std::int64_t i = 0; i < blind.numel(); ++i)
-        dispatch_float(total.dtype(), "attention", [&](auto zero) {
-            using T = decltype(zero);
-            blind.data<T>()[i] = total.data<T>()[i] == 0 ? T{1} : T{0};
-        });
-    return scores / (total + blind);
+    const Tensor good = rows_with_weights(fq, fk, seen, total);
+    const Tensor one = Tensor::full({}, 1, total.dtype());
+    return scores * good / (total * good + (one - good));  // 0 / 1 in the other rows
 }
 
 }  // namespace

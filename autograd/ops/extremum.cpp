@@ -49,13 +49,19 @@ T largest(const T* x, std::int64_t count) {
     return most;
 }
 
+/// What is taken off before the exponential: the largest value. 0 where that is infinite: inf - inf would be NaN.
 template <class T>
-T log_sum_exp(const T* x, std::int64_t count) {
+T shift_of(const T* x, std::int64_t count) {
     const T most = kernels::row_max(x, count);
-    const T base = std::isinf(most) ? T{0} : most;  // inf - inf would be NaN
+    return std::isinf(most) ? T{0} : most;
+}
+
+/// sum e^(x - base)
+template <class T>
+double sum_of_powers(const T* x, std::int64_t count, T base) {
     double total = 0;
     for (std::int64_t i = 0; i < count; ++i) total += static_cast<double>(kernels::fast_exp(x[i] - base));
-    return base + static_cast<T>(std::log(total));
+    return total;
 }
 
 }  // namespace
@@ -76,16 +82,26 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keep_dims) {
 
 Tensor logsumexp(const Tensor& x, std::vector<int> axes, bool keep_dims) {
     const ReducedShapes to = reduced_shapes("logsumexp", x.shape(), axes);
-    const Tensor y = reduce_rows("logsumexp", x, to, keep_dims,
-                                 [](const auto* values, std::int64_t n) { return log_sum_exp(values, n); });
-    return record("logsumexp", {x}, y, {x, y}, [kept = to.kept](Backward& bw) {
-        // dy/dx = e^x / sum e^x = e^(x - y)
-        const Tensor total = GraphAccess::view(bw.saved(1), kept);
-        const Tensor weights = kernels::combine("logsumexp", bw.saved(0), total, [](auto value, auto sum) {
-            using T = decltype(sum);
-            return sum == -std::numeric_limits<T>::infinity() ? T{0} : kernels::fast_exp(value - sum);
+    const Tensor y = reduce_rows("logsumexp", x, to, keep_dims, [](const auto* values, std::int64_t n) {
+        const auto base = shift_of(values, n);
+        return base + static_cast<decltype(base + 0)>(std::log(sum_of_powers(values, n, base)));
+    });
+    return record("logsumexp", {x}, y, {x}, [to](Backward& bw) {
+        // dy/dx = e^(x - base) / sum e^(x - base). From y it would be e^(x - y), but y = base + log(sum) is rounded,
+        // and has lost the logarithm where the base is large.
+        const Tensor& x = bw.saved(0);
+        const Tensor base = reduce_rows("logsumexp", x, to, true,
+                                        [](const auto* values, std::int64_t n) { return shift_of(values, n); });
+        const Tensor total = reduce_rows("logsumexp", x, to, true, [](const auto* values, std::int64_t n) {
+            const auto from = shift_of(values, n);
+            return static_cast<decltype(from + 0)>(sum_of_powers(values, n, from));
         });
-        bw.set(0, mul(weights, GraphAccess::view(bw.grad(), kept)));
+        const Tensor powers = kernels::combine("logsumexp", x, base,
+                                               [](auto value, auto from) { return kernels::fast_exp(value - from); });
+        const Tensor share =
+            kernels::combine("logsumexp", GraphAccess::view(bw.grad(), to.kept), total,
+                             [](auto gradient, auto sum) { return sum == 0 ? decltype(sum){0} : gradient / sum; });
+        bw.set(0, mul(powers, share));
     });
 }
 

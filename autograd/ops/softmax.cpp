@@ -30,15 +30,10 @@ Rows rows_of(const Tensor& x, const char* op) {
     return {x.numel() / size, size, std::max<std::int64_t>(1, (1 << 13) / size)};
 }
 
-/// y = exp(x - max) / sum, in place. A row of -inf alone becomes zeros when `empty_is_zero`, NaN otherwise.
+/// y = exp(x - max) / sum, in place. A row of -inf alone becomes NaN.
 template <class T>
-void softmax_row(T* y, std::int64_t n, bool empty_is_zero) {
+void softmax_row(T* y, std::int64_t n) {
     const T most = kernels::row_max(y, n);
-    if (empty_is_zero && most == -std::numeric_limits<T>::infinity()) {
-        // Nothing visible, unless a NaN is: it must not vanish.
-        for (std::int64_t i = 0; i < n; ++i) y[i] = y[i] == most ? T{0} : y[i];
-        return;
-    }
     for (std::int64_t i = 0; i < n; ++i) y[i] = kernels::fast_exp(y[i] - most);
     const T total = kernels::row_sum(y, n);
     for (std::int64_t i = 0; i < n; ++i) y[i] /= total;
@@ -151,7 +146,7 @@ Tensor softmax(const Tensor& x, int axis) {
             for (std::int64_t row = begin; row < end; ++row) {
                 T* out = to + row * rows.size;
                 std::copy_n(from + row * rows.size, rows.size, out);
-                softmax_row(out, rows.size, false);
+                softmax_row(out, rows.size);
             }
         });
     });
@@ -196,8 +191,14 @@ Tensor masked_softmax(const Tensor& x, const Tensor& visible) {
                 const T* in = from + row * rows.size;
                 const std::uint8_t* seen = mask + mask_rows.begin(row);
                 T* out = to + row * rows.size;
-                for (std::int64_t i = 0; i < rows.size; ++i) out[i] = seen[i * mask_rows.step()] != 0 ? in[i] : hidden;
-                softmax_row(out, rows.size, true);
+                bool any = false;
+                for (std::int64_t i = 0; i < rows.size; ++i) {
+                    const bool shown = seen[i * mask_rows.step()] != 0;
+                    any = any || shown;
+                    out[i] = shown ? in[i] : hidden;
+                }
+                if (any) softmax_row(out, rows.size);
+                else std::fill_n(out, rows.size, T{0});
             }
         });
     });

@@ -10,7 +10,8 @@ Tensor softmax(const Tensor& x, int axis = -1);
 /// log(softmax(x)) along `axis`, without the loss of digits that the logarithm of a small weight would cost.
 Tensor log_softmax(const Tensor& x, int axis = -1);
 /// Softmax along the last axis over the elements where `visible` (boolean, broadcasts to x) is true; others get weight
-/// 0. A row with nothing visible is all zeros, with zero gradient.
+/// 0. A row with nothing visible is all zeros, with zero gradient. A row whose visible elements are all -inf is NaN, as
+/// in softmax().
 Tensor masked_softmax(const Tensor& x, const Tensor& visible);
 
 }  // namespace headscope

@@ -40,13 +40,15 @@ struct Mean {
 /// -sum over v of truth[v] * log softmax(logits)[v].
 double expected_loss(const double* truth, const double* logits, std::int64_t vocab) {
     const double largest = *std::max_element(logits, logits + vocab);
+    // Beside very large logits log(total) would lose its digits.
+    const double shift = std::abs(largest) < 0x1p26 ? 0 : largest;
     double total = 0;
     double expected = 0;
     for (std::int64_t v = 0; v < vocab; ++v) {
         total += std::exp(logits[v] - largest);
-        expected += truth[v] * logits[v];
+        expected += truth[v] * (logits[v] - shift);
     }
-    return largest + std::log(total) - expected;  // the truth sums to 1
+    return (largest - shift) + std::log(total) - expected;  // the truth sums to 1
 }
 
 /// The floor that a perfect model reaches, or NaN.

@@ -183,6 +183,72 @@ TYPED_TEST(VectorMath, SoftmaxRowOfNothingVisibleIsZeroUnlessANaNIsThere) {
     EXPECT_TRUE(std::isnan(x[17]));
 }
 
+// However large the product of scale and entry: one entry far above the others gets 1, the others 0.
+TYPED_TEST(VectorMath, SoftmaxRowIsExactWhereOneEntryTakesAll) {
+    using T = TypeParam;
+    const RandomStream random(11, "saturated");
+    std::uint64_t draw = 0;
+    const double most = static_cast<double>(std::numeric_limits<T>::max());
+    for (const double scale : {0.125, 1 / std::sqrt(8.0), 1 / std::sqrt(32.0), 1.0, 3.0})
+        for (double size = 1e3; size < most / 8; size *= 7)
+            for (const std::int64_t n : {1, 2, 7, 8, 15, 16, 17, 32, 48, 64, 100, 128, 131, 200})
+                for (const double sign : {-1.0, 1.0}) {
+                    const double level = sign * size * (1 + random.uniform(draw));
+                    std::vector<T> x(static_cast<std::size_t>(n));
+                    for (T& entry : x) {
+                        ++draw;
+                        entry = static_cast<T>(level - (2000 / scale + size) * (1 + random.uniform(draw)));
+                    }
+                    const std::size_t top = draw % x.size();
+                    x[top] = static_cast<T>(level);
+                    softmax_row(x.data(), n, static_cast<T>(scale));
+                    for (std::size_t i = 0; i < x.size(); ++i)
+                        ASSERT_EQ(x[i], i == top ? T{1} : T{0}) << n << " entries, scale " << scale << ", " << level;
+                }
+}
+
+// Entries of a large size that differ by little, against the formula in long double.
+TYPED_TEST(VectorMath, SoftmaxRowFollowsTheFormulaAtLargeEntries) {
+    using T = TypeParam;
+    const RandomStream random(12, "large");
+    for (const double scale : {1 / std::sqrt(8.0), 1.0})
+        for (const double level : {1e3, -4e3, 1e5, -1e7, 1e9, 3e12, -1e16})
+            for (std::int64_t n = 1; n < 140; n += 3) {
+                const T spacing = std::nextafter(static_cast<T>(std::fabs(level)), std::numeric_limits<T>::max()) -
+                                  static_cast<T>(std::fabs(level));
+                const double spread = std::max(3.0, 4 * static_cast<double>(spacing));
+                std::vector<T> x(static_cast<std::size_t>(n));
+                for (std::size_t i = 0; i < x.size(); ++i)
+                    x[i] = static_cast<T>(level + spread * random.normal(i + 1000 * static_cast<std::uint64_t>(n)));
+                const long double largest = *std::max_element(x.begin(), x.end());
+                std::vector<long double> powers;
+                long double total = 0;
+                for (const T entry : x) {
+                    powers.push_back(std::exp(static_cast<long double>(static_cast<T>(scale)) * (entry - largest)));
+                    total += powers.back();
+                }
+                softmax_row(x.data(), n, static_cast<T>(scale));
+                double sum = 0;
+                for (std::size_t i = 0; i < x.size(); ++i) {
+                    sum += static_cast<double>(x[i]);
+                    ASSERT_NEAR(x[i], static_cast<double>(powers[i] / total),
+                                40 * static_cast<double>(std::numeric_limits<T>::epsilon()))
+                        << i << " of " << n << ", around " << level;
+                }
+                ASSERT_NEAR(sum, 1, 20 * static_cast<double>(std::numeric_limits<T>::epsilon()));
+            }
+}
+
+TYPED_TEST(VectorMath, SoftmaxRowOfInfiniteEntriesIsNaN) {
+    using T = TypeParam;
+    for (const std::int64_t n : {16, 19}) {
+        std::vector<T> x(static_cast<std::size_t>(n), T{1});
+        x[3] = std::numeric_limits<T>::infinity();
+        EXPECT_TRUE(std::isnan(softmax_row(x.data(), n, T{2})));
+        EXPECT_TRUE(std::isnan(x[3]));
+    }
+}
+
 TEST(RowMax, PassesOverNaN) {
     const float nan = std::numeric_limits<float>::quiet_NaN();
     std::vector<float> x(40, nan);

@@ -149,6 +149,15 @@ TEST(MaskedSoftmax, HiddenValuesDoNotMatter) {
     }
 }
 
+TEST(MaskedSoftmax, VisibleMinusInfinityIsNotHidden) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const Tensor x = Tensor::from({2, 3}, {-infinity, -infinity, 2, -infinity, 4, 4});
+    const Tensor y = masked_softmax(x, Tensor::from({2, 3}, {1, 1, 0, 1, 1, 1}, DType::boolean));
+    EXPECT_TRUE(std::isnan(y.at({0, 0})));  // as softmax() of the visible ones, and as in PyTorch
+    EXPECT_EQ(y.at({1, 0}), 0);
+    EXPECT_EQ(y.at({1, 1}), 0.5);
+}
+
 TEST(MaskedSoftmax, VisibleNaNIsNotLost) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const Tensor y = masked_softmax(Tensor::from({3}, {nan, 1, 2}), Tensor::from({3}, {1, 0, 0}, DType::boolean));
