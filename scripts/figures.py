@@ -26,6 +26,12 @@ STYLES = ["-", "--", ":", "-."]
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 
 
+def measured(series):
+    """Steps and values without the rows of batches that had no scored target, whose loss is NaN."""
+    there = ~np.isnan(series.values)
+    return series.step[there], series.values[there]
+
+
 @takes_logs
 def loss(log):
     """Training and evaluation loss, every floor and reference; the losses of target classes in a second panel."""
@@ -39,11 +45,11 @@ def loss(log):
     axis = axes[0, 0]
     for name, colour in zip(classes, colours(len(classes))):
         of_class = log.series(name)
-        axes[0, 1].plot(of_class.step, of_class.values, "o-", color=colour, markersize=3,
+        axes[0, 1].plot(*measured(of_class), "o-", color=colour, markersize=3,
                         label=name.removeprefix("eval/loss_"))
-    axis.plot(training.step, training.values, color=COLOURS[5], linewidth=.8, label="training batch")
+    axis.plot(*measured(training), color=COLOURS[5], linewidth=.8, label="training batch")
     if evaluated:
-        axis.plot(evaluation.step, evaluation.values, "o-", color=COLOURS[0], markersize=3, label="evaluation")
+        axis.plot(*measured(evaluation), "o-", color=COLOURS[0], markersize=3, label="evaluation")
     known = []
     for values, style, what in ((log.floors(), "-", "floor"), (log.references(), "--", "reference")):
         for name, value in values.items():

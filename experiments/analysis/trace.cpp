@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <span>
 #include <utility>
@@ -150,16 +151,16 @@ private:
 };
 
 /// Runs every batch forward and backward; the gradients of the parameters add up to those of the mean over all scored
-/// targets of the file. Returns that mean.
+/// targets of the file. Returns that mean, NaN when there are none.
 double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatasets& datasets) {
     PassValues values(model);
-    const auto all_scored = static_cast<double>(std::max<std::int64_t>(count_scored(tokens.targets), 1));
+    const auto all_scored = static_cast<double>(count_scored(tokens.targets));
     double loss_sum = 0;
     for (std::int64_t index = 0; index < tokens.batches(); ++index) {
         const Tensor targets = batch_of(tokens.targets, index);
         const Tensor logits = model.forward(batch_of(tokens.inputs, index));
         const Tensor loss = cross_entropy(logits, targets);
-        const double share = static_cast<double>(count_scored(targets)) / all_scored;
+        const double share = static_cast<double>(count_scored(targets)) / std::max(all_scored, 1.0);
         backward(loss, {.gradient = Tensor::full({}, share, loss.dtype())});
 
         const NoGrad no_grad;
@@ -167,7 +168,7 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatas
         for (const double each : losses.values<double>()) loss_sum += each;
         values.put(datasets, index);
     }
-    return loss_sum / all_scored;
+    return all_scored > 0 ? loss_sum / all_scored : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace

@@ -26,6 +26,9 @@ int width_of(std::FILE* stream) {
     return known ? size.ws_col : 80;
 }
 
+/// "-" where no target was scored.
+std::string loss_text(double loss) { return std::isnan(loss) ? "-" : fmt::format("{:.4f}", loss); }
+
 /// "950", "84.1k", "1.3M"
 std::string short_count(double count) {
     if (count < 1e3) return fmt::format("{:.0f}", count);
@@ -46,7 +49,7 @@ std::string progress_bar(const Progress& progress, int width) {
     const double done =
         progress.steps > 0 ? static_cast<double>(progress.step) / static_cast<double>(progress.steps) : 1.0;
     std::string line = fmt::format("{}/{}", progress.step, progress.steps);
-    const std::string pieces[] = {fmt::format("  loss {:.4f}", progress.loss),
+    const std::string pieces[] = {fmt::format("  loss {}", loss_text(progress.loss)),
                                   fmt::format("  {} left", format_seconds(progress.seconds_left)),
                                   fmt::format("  {} tokens/s", short_count(progress.tokens_per_second))};
     const auto room = static_cast<std::size_t>(std::max(width, 0));
@@ -64,8 +67,8 @@ std::string progress_bar(const Progress& progress, int width) {
 }
 
 std::string progress_line(const Progress& progress) {
-    return fmt::format("step {} of {}, loss {:.4f}, {:.0f} tokens/s, {} left", progress.step, progress.steps,
-                       progress.loss, progress.tokens_per_second, format_seconds(progress.seconds_left));
+    return fmt::format("step {} of {}, loss {}, {:.0f} tokens/s, {} left", progress.step, progress.steps,
+                       loss_text(progress.loss), progress.tokens_per_second, format_seconds(progress.seconds_left));
 }
 
 ProgressPrinter::ProgressPrinter(std::FILE* stream)
@@ -119,7 +122,9 @@ RunHooks hooks_of(ProgressPrinter& printer, const std::atomic<bool>& stop) {
     RunHooks hooks;
     hooks.on_step = [&printer](const Progress& progress) { printer.update(progress); };
     hooks.on_eval = [&printer](std::int64_t step, double loss, double accuracy) {
-        printer.line(fmt::format("step {}: eval loss {:.4f}, accuracy {:.3f}", step, loss, accuracy));
+        printer.line(std::isnan(accuracy)
+                         ? fmt::format("step {}: no target of the evaluation batches is scored", step)
+                         : fmt::format("step {}: eval loss {:.4f}, accuracy {:.3f}", step, loss, accuracy));
     };
     hooks.on_message = [&printer](const std::string& message) { printer.line(message); };
     hooks.stop = &stop;

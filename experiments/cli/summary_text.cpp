@@ -37,11 +37,16 @@ std::string losses(const RunSummary& summary) {
         std::string note;
     };
     std::vector<Line> lines;
+    const std::string unscored = ", no target is scored";
     if (summary.train_step >= 0)
-        lines.push_back({"training batch", summary.train_loss, fmt::format("step {}", summary.train_step)});
+        lines.push_back({"training batch", summary.train_loss,
+                         fmt::format("step {}{}", summary.train_step, std::isnan(summary.train_loss) ? unscored : "")});
     if (summary.eval_step >= 0)
-        lines.push_back({"evaluation", summary.eval_loss,
-                         fmt::format("step {}, accuracy {:.3f}", summary.eval_step, summary.eval_accuracy)});
+        lines.push_back(
+            {"evaluation", summary.eval_loss,
+             fmt::format("step {}{}", summary.eval_step,
+                         std::isnan(summary.eval_accuracy) ? unscored
+                                                           : fmt::format(", accuracy {:.3f}", summary.eval_accuracy))});
     const double loss = summary.eval_step >= 0 ? summary.eval_loss : summary.train_loss;
     const auto compare = [&](const std::string& kind, const std::vector<Floor>& others) {
         for (const Floor& other : others)
@@ -57,8 +62,9 @@ std::string losses(const RunSummary& summary) {
     for (const Line& line : lines) width = std::max(width, line.name.size());
     std::string text = "\nloss, nat per token\n";
     for (const Line& line : lines)
-        text += fmt::format("  {:<{}} {:>8.4f}{}{}\n", line.name, width, line.loss, line.note.empty() ? "" : "   ",
-                            line.note);
+        text += fmt::format("  {:<{}} {:>8}{}{}\n", line.name, width,
+                            std::isnan(line.loss) ? "-" : fmt::format("{:.4f}", line.loss),
+                            line.note.empty() ? "" : "   ", line.note);
     return text;
 }
 

@@ -3,12 +3,15 @@
 //   importance[l, h] = (1/B) sum_b |sum_t z . dL_b/dz|
 //
 // z is the output of the head at position t of sequence b, before W_o; L_b the mean cross-entropy over b's own scored
-// targets; B the number of all sequences of the evaluation batches. The inner sum is dL_b/d(xi) of a gate xi = 1 that
+// targets; B the number of all sequences of the evaluation batches. One without scored targets adds 0; NaN when none of
+// them has any. The inner sum is dL_b/d(xi) of a gate xi = 1 that
 // the head's output is multiplied by: what closing the gate would change, if the loss were straight.
 // Shape [L, H], units nat, range [0, inf).
 // Source: Michel, Levy and Neubig 2019, "Are sixteen heads really better than one?".
 // Invariance: GL. W_v R, R^-1 W_o turn z by R and its gradient by R^-T.
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "autograd/parallel.h"
 #include "experiments/probes/capture.h"
@@ -44,16 +47,20 @@ public:
                     std::abs(inner_product(z, gradient, (b * heads_ + chunk % heads_) * count, count));
         });
         sequences_ += sequences;
+        scored_ = scored_ || std::ranges::any_of(capture.batch().targets.values<std::int64_t>(),
+                                                 [](std::int64_t target) { return target >= 0; });
     }
 
     std::vector<double> values() const override {
         std::vector<double> means = sums_;
-        for (double& mean : means) mean /= static_cast<double>(sequences_);
+        for (double& mean : means)
+            mean = scored_ ? mean / static_cast<double>(sequences_) : std::numeric_limits<double>::quiet_NaN();
         return means;
     }
 
 private:
     std::int64_t heads_, sequences_ = 0;
+    bool scored_ = false;  ///< any target
     std::vector<double> sums_;
 };
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace headscope::experiments {
@@ -28,6 +30,14 @@ std::vector<std::string> common_groups(const hdf5::File& a, const hdf5::File& b)
     if (a.has_group("/heads"))
         for (const std::string& name : a.children("/heads")) add("/heads/" + name);
     return groups;
+}
+
+/// Equal bits, or NaN both: "not measured" has many bit patterns of one meaning.
+template <class T>
+bool same_value(T a, T b) {
+    if constexpr (std::is_floating_point_v<T>)
+        if (std::isnan(a) && std::isnan(b)) return true;
+    return std::memcmp(&a, &b, sizeof(T)) == 0;
 }
 
 class Comparer {
@@ -84,7 +94,7 @@ private:
             ++result.rows;
             const T *left = a.data() + pair.row_a * row, *right = b.data() + pair.row_b * row;
             for (std::size_t i = 0; i < row; ++i) {
-                if (std::memcmp(left + i, right + i, sizeof(T)) == 0) continue;
+                if (same_value(left[i], right[i])) continue;
                 difference(path, pair.step, fmt::format("{} and {}", left[i], right[i]));
                 break;
             }

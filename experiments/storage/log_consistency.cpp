@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "experiments/base/errors.h"
 
@@ -89,11 +90,21 @@ void check_metric(const hdf5::File& log, const std::string& group, Problems& pro
         problems.push_back(group + "/value is no series of floating-point numbers");
 }
 
-void check_finite(const hdf5::File& log, const std::string& path, Problems& problems) {
-    const std::vector<double> values = log.read<double>(path);
-    const auto bad = std::ranges::find_if_not(values, [](double value) { return std::isfinite(value); });
-    if (bad != values.end())
-        problems.push_back(fmt::format("{}[{}] is {}, not a finite number", path, bad - values.begin(), *bad));
+/// Every loss must be finite, but NaN in rows without a scored target. Of those `witness` tells: there it is
+/// `unscored`.
+void check_losses(const hdf5::File& log, const std::string& path, const std::string& witness, double unscored,
+                  Problems& problems) {
+    const std::vector<double> losses = log.read<double>(path);
+    const std::vector<double> others = log.has_dataset(witness) ? log.read<double>(witness) : std::vector<double>{};
+    const auto nothing_scored = [&](std::size_t i) {
+        if (i >= others.size() || !std::isnan(losses[i])) return false;
+        return std::isnan(unscored) ? std::isnan(others[i]) : others[i] == unscored;
+    };
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+        if (std::isfinite(losses[i]) || nothing_scored(i)) continue;
+        problems.push_back(fmt::format("{}[{}] is {}, not a finite number", path, i, losses[i]));
+        return;
+    }
 }
 
 void check_state(const hdf5::File& log, Problems& problems) {
@@ -130,8 +141,12 @@ std::vector<std::string> check_log(const hdf5::File& log) {
     if (log.has_group("/heads"))
         for (const std::string& name : log.children("/heads"))
             collect(problems, [&] { check_metric(log, "/heads/" + name, problems); });
-    for (const char* loss : {"/train/loss", "/eval/loss"})
-        if (log.has_dataset(loss)) collect(problems, [&] { check_finite(log, loss, problems); });
+    // A batch without scored targets has loss NaN and gradient 0, an evaluation without any loss and accuracy NaN.
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    if (log.has_dataset("/train/loss"))
+        collect(problems, [&] { check_losses(log, "/train/loss", "/train/grad_norm", 0, problems); });
+    if (log.has_dataset("/eval/loss"))
+        collect(problems, [&] { check_losses(log, "/eval/loss", "/eval/accuracy", nan, problems); });
     return problems;
 }
 

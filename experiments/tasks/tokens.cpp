@@ -1,10 +1,14 @@
 // Task `tokens`: batches from an HDF5 file (token_file.h), one a step, in order, beginning again at the end.
 //
-// Evaluation batches come from the file `eval_path`, of the same seq_len; without it there are none.
+// Evaluation batches come from the file `eval_path`, of the same seq_len; without it there are none. Each file must
+// have a scored target; single batches may have none.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
 
+#include "experiments/base/errors.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/token_file.h"
 
@@ -21,6 +25,15 @@ Batch batch_of(const TokenFile& file, std::int64_t index) {
     std::copy_n(file.inputs.data<std::int64_t>() + index * size, size, batch.inputs.data<std::int64_t>());
     std::copy_n(file.targets.data<std::int64_t>() + index * size, size, batch.targets.data<std::int64_t>());
     return batch;
+}
+
+/// Such a file trains nothing and measures nothing. (headscope trace takes it.)
+void require_scored_target(const TokenFile& file, const std::string& path) {
+    const auto targets = file.targets.values<std::int64_t>();
+    if (std::ranges::any_of(targets, [](std::int64_t target) { return target >= 0; })) return;
+    throw UsageError(fmt::format(
+        "tokens: {}: /targets holds no scored target, only -1; write the token to predict at each scored position",
+        path));
 }
 
 class TokensTask : public Task {
@@ -57,8 +70,12 @@ public:
 
     std::unique_ptr<Task> build(std::uint64_t) const override {
         TokenFile train = read_token_file(path_, vocab_size_, seq_len_);
+        require_scored_target(train, path_);
         std::optional<TokenFile> eval;
-        if (!eval_path_.empty()) eval = read_token_file(eval_path_, vocab_size_, seq_len_);
+        if (!eval_path_.empty()) {
+            eval = read_token_file(eval_path_, vocab_size_, seq_len_);
+            require_scored_target(*eval, eval_path_);
+        }
         return std::make_unique<TokensTask>(std::move(train), std::move(eval), vocab_size_);
     }
 

@@ -9,9 +9,11 @@ namespace headscope::experiments {
 void CheckpointObserver::keep_weights(TrainingState& state, bool last) {
     const std::int64_t step = state.steps_done();
     if (last) {
+        const std::int64_t best = evaluation_.best().step;
         if (step < config_.train.steps)
             recorder_.event(step, "early stop",
-                            "no lower evaluation loss than at step " + std::to_string(evaluation_.best().step));
+                            best < 0 ? "every evaluation loss was infinite"
+                                     : "no lower evaluation loss than at step " + std::to_string(best));
         recorder_.set_state("finished");
     }
     if (!last && (step == first_step_ || step % config_.checkpoint.every != 0)) return;

@@ -14,7 +14,8 @@ namespace headscope::experiments {
 /// no evaluation data.
 std::vector<Batch> evaluation_batches(const Experiment& experiment);
 
-/// All losses in nat per scored target, NaN where no target was scored.
+/// All losses in nat per scored target, NaN where no target was scored. Without any scored target the accuracy is NaN
+/// too: nothing was measured.
 struct Evaluation {
     double loss;      ///< against the true distribution where the task knows it, else against the targets
     double accuracy;  ///< share of scored targets that have the largest logit (the first of equals)

@@ -13,6 +13,7 @@ namespace headscope::experiments {
 /// called.
 struct RunHooks {
     std::function<void(const Progress&)> on_step = {};
+    /// Loss and accuracy are NaN when no target was scored.
     std::function<void(std::int64_t step, double loss, double accuracy)> on_eval = {};
     std::function<void(const std::string&)> on_message = {};  ///< a line for the user: a checkpoint passed over, ...
     const std::atomic<bool>* stop =

@@ -10,7 +10,7 @@ namespace headscope::experiments {
 struct Progress {
     std::int64_t step;         ///< updates done
     std::int64_t steps;        ///< updates to do
-    double loss;               ///< of this step's batch, nat per token
+    double loss;               ///< of this step's batch, nat per token; NaN when no target is scored
     double tokens_per_second;  ///< over the last second
     double seconds_left;
 };

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "autograd/finite_watch.h"
 #include "autograd/graph.h"
@@ -23,6 +25,10 @@ void mark(const char* name) { Profile::mark(Profile::Phase::other, name); }
 
 constexpr const char* mend =
     "; a smaller optimizer.lr, schedule.warmup_steps, train.clip_norm or an optimizer.eps above 0 may help";
+
+bool has_scored_target(const Batch& batch) {
+    return std::ranges::any_of(batch.targets.values<std::int64_t>(), [](std::int64_t target) { return target >= 0; });
+}
 
 std::string spelled(double value) { return std::isnan(value) ? "nan" : fmt::format("{:.6g}", value); }
 
@@ -81,7 +87,7 @@ StepResult TrainingState::step(const Observers& observers) {
 
     ++step_;
     tokens_seen_ += batch.inputs.numel();
-    return {loss, lr, grad_norm};
+    return {has_scored_target(batch) ? loss : std::numeric_limits<double>::quiet_NaN(), lr, grad_norm};
 }
 
 /// Gradients of the batch's mean loss, which is returned.

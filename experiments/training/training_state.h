@@ -17,7 +17,7 @@ namespace headscope::experiments {
 
 /// What one update did.
 struct StepResult {
-    double loss;       ///< of the batch, nat per scored target
+    double loss;       ///< of the batch, nat per scored target; NaN when no target is scored (the gradient is 0)
     double lr;         ///< learning rate of the update
     double grad_norm;  ///< global norm of the gradients, before clipping
 };

@@ -25,8 +25,10 @@ public:
         ProgressPrinter printer(stderr);
         const TraceResult result = trace_run(run_, step_, tokens_, out_, hooks_of(printer, stop));
         printer.erase();
-        fmt::print("{}: loss {:.6f} over {} scored targets, weights of step {}\n", out_, result.loss, result.scored,
-                   result.step);
+        const std::string loss = result.scored == 0
+                                     ? "no target is scored"
+                                     : fmt::format("loss {:.6f} over {} scored targets", result.loss, result.scored);
+        fmt::print("{}: {}, weights of step {}\n", out_, loss, result.step);
     }
 
 private:

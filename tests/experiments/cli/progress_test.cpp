@@ -41,6 +41,12 @@ TEST(Progress, BarFitsAnyWidth) {
     EXPECT_FALSE(contains(progress_bar(progress, 40), "["));
 }
 
+TEST(Progress, ABatchWithoutScoredTargetsHasNoLoss) {
+    const Progress progress{1200, 2000, nan, 84123.0, 42.0};
+    EXPECT_TRUE(contains(progress_bar(progress, 120), "loss -  "));
+    EXPECT_TRUE(contains(progress_line(progress), "step 1200 of 2000, loss -, 84123 tokens/s"));
+}
+
 TEST(Progress, BarIsFullAtTheEnd) {
     EXPECT_FALSE(contains(progress_bar({2000, 2000, 1, 1, 0}, 100), ".]"));
     EXPECT_TRUE(contains(progress_bar({0, 0, 1, 1, 0}, 100), "#]"));

@@ -122,6 +122,23 @@ TEST(SummaryText, SaysWhatTheHeadsDid) {
         EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
 }
 
+TEST(SummaryText, SaysWhereNoTargetWasScored) {
+    RunSummary summary;
+    summary.run = "runs/x-s0";
+    summary.state = "finished";
+    summary.elapsed = 1;
+    summary.train_loss = summary.eval_loss = summary.eval_accuracy = nan;
+    summary.train_step = summary.eval_step = 10;
+    summary.overlap_null_mean = summary.overlap_null_std = nan;
+    summary.floors = {{"both", 1.5}};
+    const std::string text = to_text(summary);
+    for (const char* part :
+         {"  training batch        -   step 10, no target is scored\n",
+          "  evaluation            -   step 10, no target is scored\n", "  floor both       1.5000\n"})
+        EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
+    EXPECT_TRUE(nlohmann::json::parse(to_json(summary))["train"]["loss"].is_null());
+}
+
 TEST(SummaryText, TableHoldsExtremeValues) {
     RunSummary summary;
     summary.run = "runs/x-s0";

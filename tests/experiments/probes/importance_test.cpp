@@ -77,6 +77,13 @@ TEST(Importance, IsTheGradientOfAGateInEveryKindOfModel) {
     expect_differences(options);
 }
 
+TEST(Importance, WithoutAnyScoredTargetIsNotMeasured) {
+    ProbeBench bench(small_model());
+    for (const Batch& batch : bench.eval_batches)
+        Tensor(batch.targets).copy_(Tensor::full(batch.targets.shape(), -1, DType::i64));
+    for (const double importance : bench.measure("importance")) EXPECT_TRUE(std::isnan(importance));
+}
+
 TEST(Importance, OfASilentHeadIsZero) {
     ProbeBench bench(small_model());
     const nn::HeadSlice block = head_slice(bench.model.blocks[0]->attn, 1, nn::Projection::v);

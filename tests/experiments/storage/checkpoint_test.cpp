@@ -226,7 +226,7 @@ TEST(BestEvaluation, IsTheLowestAndTheFirstOfEquals) {
     best.count(0, 3);
     best.count(10, 2);
     best.count(20, 2);
-    best.count(30, std::nan(""));
+    best.count(30, 2.5);
     EXPECT_EQ(best.step, 10);
     EXPECT_EQ(best.loss, 2);
     EXPECT_EQ(best.since, 2);
@@ -239,6 +239,19 @@ TEST(BestEvaluation, IsTheLowestAndTheFirstOfEquals) {
     best.count(40, 1.5);
     EXPECT_EQ(best.step, 40);
     EXPECT_FALSE(best.exhausted(1));
+}
+
+TEST(BestEvaluation, NothingMeasuredIsNotCounted) {
+    BestEvaluation best;
+    for (const std::int64_t step : {0, 10, 20}) best.count(step, std::nan(""));
+    EXPECT_EQ(best.step, -1);
+    EXPECT_FALSE(best.exhausted(1));
+    best.count(30, 2);
+    best.count(40, std::nan(""));
+    EXPECT_EQ(best.step, 30);
+    EXPECT_FALSE(best.exhausted(1));
+    best.count(50, 2);
+    EXPECT_TRUE(best.exhausted(1));
 }
 
 TEST_F(CheckpointFile, ListsCheckpointsAlone) {

@@ -83,6 +83,14 @@ TEST_F(LogComparisonTest, FindsEveryKindOfDifference) {
     EXPECT_EQ(difference({.heads = 3}).first, "/heads/sharpness/value at step 0: type or shape are others");
 }
 
+TEST_F(LogComparisonTest, NotMeasuredIsNotMeasured) {
+    const double nan = std::nan("");
+    const std::string a = write("a", 0, 1, {.step = 6, .loss = nan, .metric = nan});
+    const std::string b = write("b", 0, 1, {.step = 6, .loss = -nan, .metric = -nan});  // of other bits
+    EXPECT_EQ(compare(a, b).different, 0) << compare(a, b).first;
+    EXPECT_EQ(compare(a, write("c", 0, 1)).different, 2);
+}
+
 TEST_F(LogComparisonTest, LeavesTheClockAndEventsOut) {
     const LogComparison found = compare(write("a", 0, 1), write("b", 0, 1, {.step = 5, .elapsed = 100}));
     EXPECT_EQ(found.different, 0) << found.first;

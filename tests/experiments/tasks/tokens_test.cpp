@@ -82,9 +82,11 @@ TEST_F(TokensTask, BatchesComeInOrderAndBeginAgain) {
 }
 
 TEST_F(TokensTask, EvaluationComesFromItsOwnFile) {
-    const std::string eval = make("eval.h5", [](hid_t file) {
+    std::vector<std::int64_t> targets(30, -1);
+    targets[3] = 2;  // the second batch has no scored target
+    const std::string eval = make("eval.h5", [&](hid_t file) {
         put(file, "inputs", {2, 3, 5}, some_tokens(4));
-        put(file, "targets", {2, 3, 5}, std::vector<std::int64_t>(30, -1));
+        put(file, "targets", {2, 3, 5}, targets);
     });
     const auto task = build(good("t.h5"), {{"eval_path", eval}});
     ASSERT_EQ(task->eval_batches(2), 2);
@@ -111,6 +113,18 @@ TEST_F(TokensTask, ValuesOutOfRangeAreNamedWithTheirPlace) {
     expect_contains(error("targets", V), {"/targets[1, 1, 3] is 7"});
     expect_contains(error("targets", -2), {"/targets[1, 1, 3] is -2"});
     expect_contains(error("inputs", std::numeric_limits<std::int64_t>::min()), {"is -9223372036854775808"});
+}
+
+TEST_F(TokensTask, AFileWithoutAnyScoredTargetIsRefused) {
+    const std::string file = make("unscored.h5", [](hid_t id) {
+        put(id, "inputs", shape, some_tokens(4));
+        put(id, "targets", shape, std::vector<std::int64_t>(30, -1));
+    });
+    expect_contains(message_of<UsageError>([&] { build(file); }), {file, "/targets holds no scored target"});
+    expect_contains(message_of<UsageError>([&] {
+                        build(good("t.h5"), {{"eval_path", file}});
+                    }),
+                    {file, "/targets holds no scored target"});
 }
 
 TEST_F(TokensTask, BadLayoutIsNamed) {
