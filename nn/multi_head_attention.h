@@ -12,16 +12,22 @@
 
 namespace headscope::nn {
 
+// Weights of one's own, for both kinds below. The weight of a key that a query may not see is 0. Which keys it may see
+// is in `visible`, for an attention as a whole in visible_keys(options.mask, q.size(1), k.size(1)): boolean [B|1, H|1,
+// Tq|1, Tk], causality included, undefined when every query sees every key (autograd/ops/attention.h). Weights need not
+// sum to 1. Probes of attention weights divide each row by its sum and leave out rows of zeros; a head with a negative
+// weight has NaN there, and its role is `unclear`.
+
 /// An attention of one's own, as a whole: takes and returns what headscope::attention() does, with weights when
-/// options.need_weights and gradients to q, k and v. options.kind is softmax; options.alibi it must honour or refuse.
+/// options.need_weights and gradients to q, k and v. options.kind is softmax; options.mask it must honour,
+/// options.alibi honour or refuse. apply_weights() makes the output from weights, options.dropout included.
 /// PerHeadAttention calls it for each head with num_heads = 1. It is shared by all layers. Points between q, k and the
 /// heads' outputs cannot be edited in it.
 using AttentionFunction =
     std::function<AttentionResult(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options)>;
 
 /// An attention of one's own, by its weights alone: scores [B, H, Tq, Tk], q k^T / sqrt(d_k) with alibi added where it
-/// was chosen, and visible, boolean [B|1, H|1, Tq, Tk], undefined when every query sees every key -> weights of the
-/// scores' shape, differentiable, 0 where a key may not be seen. Dropout and the product with v follow.
+/// was chosen, and visible -> weights of the scores' shape, differentiable. Dropout and the product with v follow.
 using WeightsFunction = std::function<Tensor(const Tensor& scores, const Tensor& visible)>;
 
 struct AttentionModuleOptions {

@@ -4,7 +4,8 @@
 //
 // Adding one: write attentions/<name>.cpp with AttentionSettings whose configure() sets options.attention_weights
 // (scores to weights) or options.custom_attention (a function like headscope::attention()); nn/multi_head_attention.h
-// says what they must keep to. End it with
+// says what they must keep to: which keys a query may see (visible_keys()), what probes make of weights that do not sum
+// to 1. End it with
 //   const RegisterType<AttentionSettings> registered_<name>("<name>", "what it is in one line", [] { return
 //   std::make_unique<MySettings>();
 //   });

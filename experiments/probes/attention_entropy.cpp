@@ -1,5 +1,6 @@
 // How widely each head spreads its attention, on the fixed evaluation batches. p is the row of weights of a query
-// (before dropout), n the number of keys that it may see: q + 1 in a causal model, T in any other; 0 ln 0 = 0.
+// (before dropout) as shares that sum to 1 (attention_rows.h), n the number of keys that it may see: q + 1 in a causal
+// model, T in any other; 0 ln 0 = 0.
 //
 //   attention_entropy[l, h] = mean over sequences and query positions of -sum_k p_k ln p_k
 //     Units nat, range [0, ln T].

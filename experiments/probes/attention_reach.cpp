@@ -1,4 +1,5 @@
-// Where a head's attention goes, by position, on the fixed evaluation batches. p is the row of weights of query q.
+// Where a head's attention goes, by position, on the fixed evaluation batches. p is the row of weights of query q, as
+// shares that sum to 1 (attention_rows.h).
 //
 //   attention_distance[l, h] = mean over sequences and queries of sum_k p_k (q - k)
 //     Units token, range [0, T - 1]; in a model that is not causal [-(T - 1), T - 1], a look ahead counting as
@@ -15,6 +16,7 @@
 // Invariance: GL (rotary positions aside). The weights depend on W_q W_k^T alone. Null: none; causal uniform weights
 // have the distance (T - 1) / 4, and the confidence and sink (1 + 1/2 + ... + 1/T) / T.
 #include <algorithm>
+#include <string>
 
 #include "experiments/probes/attention_rows.h"
 
@@ -76,7 +78,9 @@ public:
         return {.name = "lag_profile",
                 .long_name = "mean attention weight by distance back",
                 .units = "1",
-                .formula = "mean over sequences and queries q >= lag of p_(q - lag), on the evaluation batches",
+                .formula = std::string("mean over sequences and queries q >= lag of p_(q - lag), on the evaluation "
+                                       "batches") +
+                           share_rule,
                 .source = "definition",
                 .invariance = "GL",
                 .minimum = 0,

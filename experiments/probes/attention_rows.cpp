@@ -1,6 +1,8 @@
 #include "experiments/probes/attention_rows.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -10,12 +12,18 @@ namespace headscope::experiments {
 
 namespace {
 
-/// Divides a row by its sum; false when that is 0.
-bool to_shares(std::vector<double>& row) {
+enum class RowKind { shares, zeros, no_shares };
+
+/// Divides a row by its sum. `exact`: also where the sum is 1 but for rounding.
+RowKind to_shares(std::vector<double>& row, bool exact) {
+    constexpr double rounding = 1e-3;
     const double sum = std::accumulate(row.begin(), row.end(), 0.0);
-    if (!(sum > 0)) return false;
-    for (double& weight : row) weight /= sum;
-    return true;
+    const bool negative = std::ranges::any_of(row, [](double weight) { return weight < 0; });
+    if (negative || !std::isfinite(sum)) return RowKind::no_shares;
+    if (sum == 0) return RowKind::zeros;
+    if (exact || std::abs(sum - 1) > rounding)
+        for (double& weight : row) weight /= sum;
+    return RowKind::shares;
 }
 
 class MeanOverRows : public Accumulator {
@@ -24,7 +32,7 @@ public:
         : heads_(model.options().block.num_heads),
           width_(width),
           options_(model.options()),
-          may_not_sum_to_one_(options_.block.attention_weights || options_.block.custom_attention),
+          own_attention_(options_.block.attention_weights || options_.block.custom_attention),
           read_(std::move(read)),
           sums_(static_cast<std::size_t>(model.num_layers() * heads_ * width)),
           counts_(sums_.size()) {}
@@ -54,7 +62,12 @@ private:
             for (std::int64_t query = 0; query < length; ++query) {
                 std::copy_n(weights.data<T>() + ((sequence * heads_ + head) * length + query) * length, length,
                             row.begin());
-                if (may_not_sum_to_one_ && !to_shares(row)) continue;
+                const RowKind kind = to_shares(row, own_attention_);
+                if (kind == RowKind::zeros) continue;
+                if (kind == RowKind::no_shares) {  // all the head's values are NaN from now on
+                    std::fill_n(sums_.data() + chunk * width_, width_, std::numeric_limits<double>::quiet_NaN());
+                    continue;
+                }
                 read_({.query = query,
                        .length = length,
                        .visible = options_.visible_keys(query, length),
@@ -66,7 +79,7 @@ private:
 
     std::int64_t heads_, width_;
     const nn::TransformerOptions& options_;
-    bool may_not_sum_to_one_;
+    bool own_attention_;  ///< not softmax, linear or uniform
     ReadRow read_;
     std::vector<double> sums_, counts_;  // [L, H, width]
 };
@@ -80,7 +93,7 @@ public:
         return {.name = metric_.name,
                 .long_name = metric_.long_name,
                 .units = metric_.units,
-                .formula = metric_.formula,
+                .formula = metric_.formula + share_rule,
                 .source = metric_.source,
                 .invariance = "GL",
                 .minimum = minimum,

@@ -14,16 +14,20 @@ struct AttentionRow {
     std::int64_t query;
     std::int64_t length;         ///< T
     std::int64_t visible;        ///< keys the query may see: query + 1 in a causal model, at most the window; else T
-    const double* weights;       ///< [T], summing to 1; those of keys out of sight are 0
+    const double* weights;       ///< [T], none negative, summing to 1; those of keys out of sight are 0
     const std::int64_t* tokens;  ///< [T]: the sequence
 };
 
 /// Adds what a row says to a head's sums and counts, `width` of each: the head's values are sums / counts.
 using ReadRow = std::function<void(const AttentionRow& row, double* sums, double* counts)>;
 
-/// Weights that do not sum to 1 (attention `sigmoid`, one's own) are divided by their sum first, so that a row is
-/// always shares of attention; a row of zeros is not counted.
-///
+/// What probes of attention weights need of a row is shares: no weight negative, the sum 1. Attention `sigmoid`, one's
+/// own attention and guests that edit the weights may give other rows. These are divided by their sum first. A row of
+/// zeros, of a query that attends to nothing, is left out. A head with a negative or infinite weight or a NaN in any
+/// row has the value NaN: such rows have no shares.
+inline constexpr const char* share_rule =
+    "; p is a query's row of weights divided by their sum; rows of zeros are left out, a negative weight makes it NaN";
+
 /// Heads' means over the rows of all captures that it is shown, [L, H] or [L, H, width]. NaN where nothing was counted.
 std::unique_ptr<Accumulator> mean_over_rows(const nn::Transformer& model, std::int64_t width, ReadRow read);
 

@@ -20,7 +20,7 @@ public:
     const Tensor& k() const;         ///< [B, H, T, d_k], after rotation
     const Tensor& v() const;         ///< [B, H, T, d_v]
     const Tensor& scores() const;    ///< [B, H, T, T]: q k^T / sqrt(d_k), before alibi and mask, hidden keys included
-    const Tensor& weights() const;   ///< [B, H, T, T]
+    const Tensor& weights() const;   ///< [B, H, T, T], as the attention made them: rows may not sum to 1
     const Tensor& head_out() const;  ///< [B, H, T, d_v], what W_o is given: after gates and other edits
     const Tensor& head_result() const;  ///< [B, H, T, d]: head_out W_o^h, each head's own part, without bias
 

@@ -45,7 +45,8 @@ struct Rule {
 
 // The rule, in order of precedence. What a head matches comes first, then where it looks, since a head that matches
 // tokens looks somewhere too. A half, of weights that sum to 1, is most of a head's attention: of two things that
-// exclude each other at most one can have it.
+// exclude each other at most one can have it. The metrics see to that sum: they divide rows that have another by it,
+// and are NaN where that makes no sense, so that no rule holds (attention_rows.h).
 const std::vector<Rule>& rules() {
     static const std::vector<Rule> table{
         // Random periods, which no fixed lag can follow: that is why it is not `induction` that decides, which a head
@@ -128,7 +129,7 @@ std::string role_rule_text() {
                                 condition.comparison == Condition::at_least ? ">=" : "<=", condition.threshold);
         text += "; ";
     }
-    return text + "else unclear";
+    return text + "else unclear; of rows of weights divided by their sum; a NaN meets no condition";
 }
 
 namespace {

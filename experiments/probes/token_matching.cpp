@@ -1,5 +1,5 @@
 // Whether a head attends by position or by what the tokens are, on random sequences made for it (sequences.h): means of
-// single weights p_qk, query q, key k.
+// single weights p_qk, query q, key k, of rows as shares that sum to 1 (attention_rows.h).
 //
 // On a block of L random tokens and the same again, x_(t + L) = x_t (L = floor(T / 2), tokens distinct within the block
 // where the vocabulary allows):

@@ -85,6 +85,53 @@ TEST(CustomAttention, MustReturnWhatItPromised) {
     EXPECT_EQ(message([](auto, auto, auto v, auto) { return AttentionResult{v, {}}; }, false), "");
 }
 
+/// relu(q k^T / sqrt(d_k)) over the keys that may be seen: weights that do not sum to 1.
+Tensor relu_weights(const Tensor& scores, const Tensor& visible) {
+    const Tensor weights = relu(scores);
+    return visible.defined() ? weights * visible.to(weights.dtype()) : weights;
+}
+/// The same as a whole attention, from the public parts.
+AttentionResult relu_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+    AttentionResult result;
+    result.weights =
+        relu_weights(attention_scores(q, k, options.num_heads), visible_keys(options.mask, q.size(1), k.size(1)));
+    result.output = apply_weights(result.weights, v, options);
+    return result;
+}
+
+TEST(CustomAttention, LearnsFromTheMaskWhichKeysAreVisible) {
+    const Tensor x = random_tensor({2, 5, d_model}, 1), probe = random_tensor({2, 5, d_model}, 2);
+    AttentionModuleOptions by_weights;
+    by_weights.head_dim = head_dim;
+    by_weights.weights = relu_weights;
+    MultiHeadAttention whole(d_model, num_heads, with_custom(relu_attention)), parts(d_model, num_heads, by_weights);
+    for (MultiHeadAttention* module : {&whole, &parts}) randomise(*module, 10);
+    Tensor valid = Tensor::from({2, 5}, {1, 1, 1, 0, 0, 1, 1, 1, 1, 1}, DType::boolean);
+    const std::vector<Mask> masks{Mask::none(), Mask::causal(), Mask::padding(valid),
+                                  Mask::padding(valid) & Mask::causal(), Mask::window(2, 5, 5)};
+    for (std::size_t m = 0; m < masks.size(); ++m) {
+        const auto seen = [&](std::int64_t b, std::int64_t i, std::int64_t j) {
+            if ((m == 2 || m == 3) && valid.at({b, j}) == 0) return false;
+            if (m == 4 && j <= i - 2) return false;
+            return m == 0 || m == 2 || j <= i;
+        };
+        whole.zero_grad();
+        parts.zero_grad();
+        const auto a = whole.forward(x, x, x, masks[m]), b = parts.forward(x, x, x, masks[m]);
+        backward(sum(a.output * probe));
+        backward(sum(b.output * probe));
+        EXPECT_EQ(distance(a.attention_weights, b.attention_weights), 0) << m;
+        EXPECT_EQ(distance(whole.W_q.weight.grad(), parts.W_q.weight.grad()), 0) << m;
+        for (std::int64_t n = 0; n < 2; ++n)
+            for (std::int64_t i = 0; i < 5; ++i)
+                for (std::int64_t j = 0; j < 5; ++j) {
+                    if (seen(n, i, j)) continue;
+                    EXPECT_EQ(a.attention_weights.at({n, 1, i, j}), 0) << m;
+                }
+        EXPECT_GT(distance(a.attention_weights, Tensor::zeros({2, 3, 5, 5})), 1e-3);
+    }
+}
+
 /// Multiplies every place by a number of its own.
 class Scales : public PositionScheme {
 public:
