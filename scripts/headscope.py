@@ -12,11 +12,14 @@ runs() and to_xarray() also need xarray.
 import contextlib
 import dataclasses
 import difflib
+import fcntl
 import glob
 import hashlib
 import io
+import os
 import pathlib
 import re
+import struct
 import tomllib
 
 import h5py
@@ -205,8 +208,25 @@ class Run(File):
 
     @property
     def state(self):
-        """"running", "finished" or "failed"."""
+        """"running", "finished" or "failed": what the run said last. A killed one says "running"; see alive."""
         return self.log.attrs["state"]
+
+    @property
+    def alive(self):
+        """Does a process train in the run's folder? True, False, or None when the folder cannot be opened. Takes no
+        lock. Processes on other machines are not seen."""
+        try:
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            wanted = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
+            found = fcntl.fcntl(folder, fcntl.F_OFD_GETLK, wanted)
+            return struct.unpack_from("@h", found)[0] != fcntl.F_UNLCK
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
 
     @property
     def config(self):

@@ -223,7 +223,7 @@ ComparedRun read_compared_run(const std::string& folder, const CompareOptions& o
     try {
         ComparedRun run;
         run.folder = folder;
-        run.state = log.state();
+        run.state = read_run_state(folder, log);
         run.seed = log.seed();
         run.step = steps_done(folder, log);
         read_config(log, run);

@@ -182,8 +182,11 @@ void note_states(const std::vector<ComparedRun>& runs, std::vector<std::string>&
     std::set<std::int64_t> steps;
     for (const ComparedRun& run : runs) {
         steps.insert(run.step);
-        if (run.state != "finished")
-            notes.push_back(fmt::format("{} is not finished: {} at step {}.", run.folder, run.state, run.step));
+        if (!run.state.problem.empty()) notes.push_back(run.state.problem + ".");
+        if (run.state.logged == "finished") continue;
+        const std::string& advice = run.state.advice;
+        notes.push_back(fmt::format("{} is not finished: {} at step {}{}{}.", run.folder, run.state.word(), run.step,
+                                    advice.empty() ? "" : "; ", advice));
     }
     if (steps.size() > 1)
         notes.push_back(fmt::format("The runs end at different steps, {} to {}.", *steps.begin(), *steps.rbegin()));

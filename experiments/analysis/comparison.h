@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "experiments/storage/run_state.h"
+
 namespace headscope::experiments {
 
 /// What to take from each run.
@@ -35,7 +37,8 @@ struct ConfigValue {
 };
 
 struct ComparedRun {
-    std::string folder, state;
+    std::string folder;
+    RunState state;
     std::int64_t seed = 0, step = 0;
     std::map<std::string, ConfigValue> config;  ///< by dotted key, without `name` and `seed`
     std::vector<std::string> keys;              ///< of the config, in its order

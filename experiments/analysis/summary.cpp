@@ -19,7 +19,8 @@ RunSummary read_summary(const std::string& run) {
     const LogReader log = LogReader::of_run(run, "inspect");
     RunSummary summary;
     summary.run = run;
-    summary.state = log.state();
+    summary.state = read_run_state(run, log);
+    if (!summary.state.problem.empty()) summary.notes.push_back(summary.state.problem + ".");
     summary.seed = log.seed();
     summary.step = steps_done(run, log);
     summary.lineage = log.lineage();

@@ -10,6 +10,7 @@
 
 #include "experiments/probes/roles.h"
 #include "experiments/storage/log_reader.h"
+#include "experiments/storage/run_state.h"
 #include "experiments/tasks/task.h"
 
 namespace headscope::experiments {
@@ -41,7 +42,8 @@ struct HeadPair {
 };
 
 struct RunSummary {
-    std::string run, state;
+    std::string run;
+    RunState state;
     std::int64_t seed = 0, step = 0;
     std::optional<Lineage> lineage;
     double elapsed;  ///< seconds

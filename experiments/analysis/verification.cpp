@@ -20,6 +20,7 @@
 #include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/storage/run_state.h"
 #include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
@@ -170,7 +171,10 @@ FileReport verify_log(const std::string& file, const std::string& path, const Ex
         check_log_config(report, log, expected);
         check_log_parameters(report, log, expected);
         if (!checkpoints.empty()) check_log_checkpoints(report, log, checkpoints);
-        report.note = fmt::format("{}, rows of /train: {}", log.state(), log.steps("train").size());
+        const bool of_run = !checkpoints.empty();  // else a file on its own, and nobody trains in its folder
+        report.note =
+            fmt::format("{}, rows of /train: {}", of_run ? read_run_state(folder_of(path), log).word() : log.state(),
+                        log.steps("train").size());
     });
     return report;
 }

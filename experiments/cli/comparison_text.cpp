@@ -122,7 +122,12 @@ nlohmann::ordered_json json_of(const RunGroup& group, const Comparison& comparis
         json["values"][comparison.differs[i]] = typed(group.values[i]);
     json["runs"] = nlohmann::ordered_json::array();
     for (const ComparedRun& run : group.runs) {
-        nlohmann::ordered_json one{{"run", run.folder}, {"seed", run.seed}, {"state", run.state}, {"step", run.step}};
+        nlohmann::ordered_json one{{"run", run.folder},
+                                   {"seed", run.seed},
+                                   {"state", run.state.logged},
+                                   {"alive", nullptr},
+                                   {"step", run.step}};
+        if (run.state.alive) one["alive"] = *run.state.alive;
         for (const auto& [name, value] : run.values) one[name] = value;
         json["runs"].push_back(std::move(one));
     }

@@ -86,7 +86,9 @@ Json metric_of(const Metric& metric) {
 std::string to_json(const RunSummary& summary) {
     Json json;
     json["run"] = summary.run;
-    json["state"] = summary.state;
+    json["state"] = summary.state.logged;
+    json["alive"] = nullptr;
+    if (summary.state.alive) json["alive"] = *summary.state.alive;
     json["seed"] = summary.seed;
     json["step"] = summary.step;
     json["lineage"] = lineage_of(summary);

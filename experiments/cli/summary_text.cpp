@@ -85,8 +85,11 @@ std::string newest_events(const std::vector<LoggedEvent>& events) {
 }  // namespace
 
 std::string to_text(const RunSummary& summary) {
-    std::string text = fmt::format("{}\n{} at step {}, seed {}, {} of training\n", summary.run, summary.state,
+    std::string text = fmt::format("{}\n{} at step {}, seed {}, {} of training\n", summary.run, summary.state.word(),
                                    summary.step, summary.seed, format_seconds(summary.elapsed));
+    const std::string& advice = summary.state.advice;
+    // A command stays on one line, to be copied.
+    if (!advice.empty()) text += summary.state.alive ? advice + "\n" : wrapped(advice, "", "");
     if (summary.lineage) text += lineage_of(*summary.lineage);
     text += losses(summary);
     if (!summary.heads.empty()) text += head_table(summary);

@@ -6,6 +6,7 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/log_seal.h"
+#include "experiments/storage/run_lock.h"
 #include "experiments/training/evaluation_observer.h"
 #include "experiments/training/progress_observer.h"
 #include "experiments/training/recorder.h"
@@ -32,6 +33,7 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
     require_step(run, to);
     NewRunFolder folder(out);
     folder.will_make("log.h5");
+    const RunLock lock(out, hooks.on_message);
     TrainingState state(run.experiment);
     bring_to(run, from, state, hooks);
 

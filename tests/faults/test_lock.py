@@ -1,5 +1,7 @@
 """One process at a time trains in a run's folder; what died holds nothing up."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -40,6 +42,15 @@ def stopped_at_a_checkpoint(config, run):
     pytest.fail("twenty runs ended before they could be stopped")
 
 
+@contextlib.contextmanager
+def open_read_only(folder):
+    folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        folder.chmod(0o755)
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -52,14 +63,30 @@ def test_one_process_at_a_time(config, whole, tmp_path):
         refused = headscope("resume", run, "train.steps=500", expect=2)
         assert refused.stderr == f"headscope: {run} is in use by process {owner.pid}; wait for it, or stop it\n"
         assert "exists already" in headscope("run", config, *OVERRIDES, "--out", run, expect=2).stderr
-        headscope("inspect", run)  # readers wait for nobody
+        # Readers wait for nobody.
+        assert f"{run}\nrunning at step " in headscope("inspect", run).stdout
+        assert json.loads(headscope("inspect", run, "--json").stdout)["alive"] is True
+        shutil.copytree(run, tmp_path / "copy")
         assert contents(run) == before
     finally:
         owner.kill()
         owner.wait()
+    for folder in (run, tmp_path / "copy"):
+        told = headscope("inspect", folder).stdout
+        assert re.search(rf"{folder}\nstopped at step \d+, seed 0, \S+ of training\n`headscope resume {folder}` goes on\n",
+                         told), told
+        state = json.loads(headscope("inspect", folder, "--json").stdout)
+        assert state["state"] == "running" and state["alive"] is False
+    assert re.search(r"run is not finished: stopped at step \d+; `headscope resume",
+                     re.sub(r"\s+", " ", headscope("compare", run, whole).stdout))
+    assert "log: stopped, rows" in headscope("verify", run).stdout
+    with open_read_only(run):
+        told = headscope("inspect", run).stdout
+        assert "cannot be written to" in told or os.geteuid() == 0, told
     headscope("resume", run)
     assert_same_runs(whole, run)
     assert not temporary_files(run)
+    assert json.loads(headscope("inspect", run, "--json").stdout)["alive"] is False
 
 
 @needs_library
@@ -89,6 +116,8 @@ def test_an_owner_that_cannot_be_seen(config, tmp_path):
         refused = subprocess.run([*contained, *command(["resume", run])], capture_output=True, text=True)
         assert refused.returncode == 2
         assert refused.stderr == f"headscope: {run} is in use by another process; wait for it, or stop it\n"
+        told = subprocess.run([*contained, *command(["inspect", run])], capture_output=True, text=True).stdout
+        assert f"{run}\nrunning at step " in told
     finally:
         owner.kill()
         owner.wait()
@@ -114,3 +143,18 @@ def test_file_system_without_locks(config, tmp_path):
                   HEADSCOPE_IO_FAULT="ENOLCK flock 1")
     assert result.returncode == 0
     assert f"{run} cannot be locked ({os.strerror(__import__('errno').ENOLCK)})" in result.stderr
+
+
+def test_looking_does_not_stand_in_the_way(config, tmp_path):
+    """Whoever asks all the time whether a run is alive keeps nobody from taking its lock."""
+    run = tmp_path / "run"
+    headscope("run", config, *OVERRIDES, "train.steps=20", "--out", run)
+    lookers = [subprocess.Popen(["sh", "-c", f"while :; do '{command([])[0]}' inspect '{run}' >/dev/null; done"])
+               for _ in range(2)]
+    try:
+        for steps in range(21, 41):
+            headscope("resume", run, f"train.steps={steps}", "--threads", 1)
+    finally:
+        for looker in lookers:
+            looker.kill()
+            looker.wait()

@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+import time
 import tomllib
 
 import h5py
 import numpy as np
 import pytest
 
-from cli_tools import SOURCE, headscope as run_headscope, write_config, write_tokens
+from cli_tools import SOURCE, headscope as run_headscope, start, write_config, write_tokens
 
 sys.path.insert(0, str(SOURCE / "scripts"))
 import headscope  # noqa: E402
@@ -43,6 +44,23 @@ def test_series(folder):
         assert norm.dims == ("step", "layer", "head", "projection") and norm.values.shape == (3, 2, 3, 4)
         assert np.array_equal(norm.values, log["heads/grad_norm/value"])
         assert list(norm.coords["projection"]) == ["q", "k", "v", "o"]
+
+
+def test_whether_a_run_is_alive(folder, tmp_path):
+    run = tmp_path / "run"
+    process = start("run", SOURCE / "experiments" / "configs" / "lag_mixture.toml", "train.steps=1000000", "--out", run)
+    try:
+        while process.poll() is None and not (run / "log.h5").exists():
+            time.sleep(0.01)
+        with headscope.open(run) as log:
+            assert log.state == "running" and log.alive is True
+    finally:
+        process.kill()
+        process.wait()
+    with headscope.open(run) as log:
+        assert log.state == "running" and log.alive is False
+    with headscope.open(folder / "a-s1" / "log.h5") as log:
+        assert log.state == "finished" and log.alive is False
 
 
 def test_what_a_series_says_of_itself(folder):

@@ -330,11 +330,12 @@ TEST(Compare, SaysWhichRunsAreNotLikeTheOthers) {
     const Comparison comparison = compare_all({running, diverged});
     EXPECT_EQ(comparison.groups[0].quantities.at("eval/loss").n, 1);
     const std::string text = cli::to_text(comparison);
-    EXPECT_EQ(comparison.notes,
-              (std::vector<std::string>{
-                  running + " is not finished: running at step 10.", diverged + " is not finished: failed at step 20.",
-                  "The runs end at different steps, 10 to 20.",
-                  "Not counted in eval/loss, eval/accuracy, train/loss, having no number there: " + diverged + "."}));
+    EXPECT_EQ(
+        comparison.notes,
+        (std::vector<std::string>{
+            running + " is not finished: stopped at step 10; it holds no config.toml, so nothing can go on in it.",
+            diverged + " is not finished: failed at step 20.", "The runs end at different steps, 10 to 20.",
+            "Not counted in eval/loss, eval/accuracy, train/loss, having no number there: " + diverged + "."}));
     EXPECT_TRUE(contains(text, "one run")) << text;
 }
 
@@ -400,6 +401,7 @@ TEST(Compare, IsAlsoJson) {
     EXPECT_EQ(run["run"], a);
     EXPECT_EQ(run["seed"], 6);
     EXPECT_EQ(run["state"], "finished");
+    EXPECT_EQ(run["alive"], false);
     EXPECT_EQ(run["step"], 20);
     EXPECT_EQ(run["eval/loss"], 2);
     EXPECT_EQ(json["groups"][0]["quantities"]["eval/loss"]["mean"], 2);

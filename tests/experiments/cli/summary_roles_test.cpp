@@ -108,7 +108,7 @@ TEST(SummaryRoles, NamesNoRolesFromSomeOfTheMetrics) {
 TEST(SummaryRoles, BreaksLongLines) {
     RunSummary summary;
     summary.run = "runs/x-s0";
-    summary.state = "running";
+    summary.state.logged = "running";
     summary.elapsed = nan;
     summary.train_step = summary.eval_step = -1;
     summary.overlap_null_mean = summary.overlap_null_std = nan;

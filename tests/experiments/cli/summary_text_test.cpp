@@ -61,7 +61,7 @@ TEST(SummaryText, ReadsTheNewestRows) {
     TemporaryFolder folder;
     write_log(folder.path(), true);
     const RunSummary summary = read_summary(folder.path());
-    EXPECT_EQ(summary.state, "finished");
+    EXPECT_EQ(summary.state.logged, "finished");
     EXPECT_EQ(summary.seed, 4);
     EXPECT_EQ(summary.step, 20);
     EXPECT_EQ(summary.train_step, 10);
@@ -142,7 +142,7 @@ TEST(SummaryText, SaysWhereNoTargetWasScored) {
 TEST(SummaryText, TableHoldsExtremeValues) {
     RunSummary summary;
     summary.run = "runs/x-s0";
-    summary.state = "running";
+    summary.state.logged = "running";
     summary.elapsed = summary.train_loss = summary.eval_loss = summary.eval_accuracy = nan;
     summary.train_step = summary.eval_step = -1;
     summary.overlap_null_mean = summary.overlap_null_std = nan;
@@ -161,6 +161,7 @@ TEST(SummaryText, IsAlsoJson) {
     write_log(folder.path(), true);
     const auto json = nlohmann::json::parse(to_json(read_summary(folder.path())));
     EXPECT_EQ(json["state"], "finished");
+    EXPECT_EQ(json["alive"], false);
     EXPECT_EQ(json["eval"]["loss"], 1.25);
     EXPECT_EQ(json["floors"]["none"], 2.7726);
     EXPECT_EQ(json["references"], (nlohmann::json{{"neighbourhood", 1.2}}));
@@ -327,7 +328,7 @@ TEST(SummaryText, SayWhereARunComesFrom) {
 TEST(SummaryText, EveryColumnTogetherFits80) {
     RunSummary summary;
     summary.run = "runs/x-s0";
-    summary.state = "running";
+    summary.state.logged = "running";
     summary.elapsed = nan;
     summary.train_step = summary.eval_step = -1;
     summary.overlap_null_mean = summary.overlap_null_std = nan;

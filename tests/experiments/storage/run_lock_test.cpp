@@ -1,6 +1,8 @@
 #include "experiments/storage/run_lock.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,6 +43,33 @@ TEST(RunLock, IsOneProcessesUntilItsEnd) {
     EXPECT_THROW(RunLock(folder + "/missing", nullptr), IoError);
 }
 
+TEST(RunLock, LookingTakesNoLock) {
+    const TemporaryFolder temporary;
+    const std::string folder = temporary.path();
+    EXPECT_EQ(is_locked(folder), false);
+    {
+        const RunLock lock(folder, nullptr);
+        EXPECT_EQ(is_locked(folder), true);
+        EXPECT_EQ(is_locked(folder), true);
+        EXPECT_NE(refusal(folder), "taken");
+        const TemporaryFolder another;
+        EXPECT_EQ(is_locked(another.path()), false);
+    }
+    EXPECT_EQ(is_locked(folder), false);
+    EXPECT_EQ(refusal(folder), "taken");
+    EXPECT_THROW(is_locked(folder + "/missing"), IoError);
+}
+
+// An earlier version holds the lock alone.
+TEST(RunLock, IsSeenWithoutTheMarkToo) {
+    const TemporaryFolder temporary;
+    const int file = ::open(temporary.path().c_str(), O_RDONLY | O_DIRECTORY);
+    ASSERT_EQ(::flock(file, LOCK_EX | LOCK_NB), 0);
+    EXPECT_EQ(is_locked(temporary.path()), true);
+    ::close(file);
+    EXPECT_EQ(is_locked(temporary.path()), false);
+}
+
 TEST(RunLock, GoesWithAKilledOwner) {
     const TemporaryFolder temporary;
     int ready[2];
@@ -54,8 +83,10 @@ TEST(RunLock, GoesWithAKilledOwner) {
     char byte = 0;
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
     EXPECT_NE(refusal(temporary.path()).find("process " + std::to_string(child)), std::string::npos);
+    EXPECT_EQ(is_locked(temporary.path()), true);
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
+    EXPECT_EQ(is_locked(temporary.path()), false);
     EXPECT_EQ(refusal(temporary.path()), "taken");
     ::close(ready[0]);
     ::close(ready[1]);
