@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 
 namespace headscope::experiments {
 
@@ -56,6 +57,64 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
         }
     }
     return best;
+}
+
+std::string synonym(const std::string& word) {
+    static const std::map<std::string, std::string> known{{"learning_rate", "lr"},
+                                                          {"eta", "lr"},
+                                                          {"wd", "weight_decay"},
+                                                          {"l2", "weight_decay"},
+                                                          {"beta_1", "beta1"},
+                                                          {"beta_2", "beta2"},
+                                                          {"epsilon", "eps"},
+                                                          {"warmup", "warmup_steps"},
+                                                          {"min_lr_ratio", "final_ratio"},
+                                                          {"epochs", "steps"},
+                                                          {"max_steps", "steps"},
+                                                          {"num_steps", "steps"},
+                                                          {"iterations", "steps"},
+                                                          {"max_iters", "steps"},
+                                                          {"bs", "batch_size"},
+                                                          {"batch", "batch_size"},
+                                                          {"grad_clip", "clip_norm"},
+                                                          {"gradient_clip", "clip_norm"},
+                                                          {"max_grad_norm", "clip_norm"},
+                                                          {"clip_grad_norm", "clip_norm"},
+                                                          {"grad_accum", "accumulate"},
+                                                          {"gradient_accumulation_steps", "accumulate"},
+                                                          {"precision", "dtype"},
+                                                          {"random_seed", "seed"},
+                                                          {"n_head", "num_heads"},
+                                                          {"n_heads", "num_heads"},
+                                                          {"nhead", "num_heads"},
+                                                          {"num_attention_heads", "num_heads"},
+                                                          {"n_layer", "num_layers"},
+                                                          {"n_layers", "num_layers"},
+                                                          {"num_hidden_layers", "num_layers"},
+                                                          {"depth", "num_layers"},
+                                                          {"n_embd", "d_model"},
+                                                          {"embed_dim", "d_model"},
+                                                          {"hidden_size", "d_model"},
+                                                          {"hidden_dim", "d_model"},
+                                                          {"dim", "d_model"},
+                                                          {"width", "d_model"},
+                                                          {"d_k", "head_dim"},
+                                                          {"d_head", "head_dim"},
+                                                          {"head_size", "head_dim"},
+                                                          {"d_hidden", "d_ff"},
+                                                          {"d_mlp", "d_ff"},
+                                                          {"dim_feedforward", "d_ff"},
+                                                          {"intermediate_size", "d_ff"},
+                                                          {"num_key_value_heads", "kv_heads"},
+                                                          {"n_kv_heads", "kv_heads"},
+                                                          {"block_size", "seq_len"},
+                                                          {"context_length", "seq_len"},
+                                                          {"sequence_length", "seq_len"},
+                                                          {"n_ctx", "seq_len"},
+                                                          {"n_vocab", "vocab_size"},
+                                                          {"early_stopping", "patience"}};
+    const auto found = known.find(lower_case(word));
+    return found == known.end() ? "" : found->second;
 }
 
 std::string suggestion(const std::string& word, const std::vector<std::string>& known) {

@@ -15,22 +15,21 @@
 
 namespace headscope::experiments {
 
-Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides,
-                    bool inherited) {
+Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides) {
     Problems problems;
     TomlValue root = parse_document(text, path, problems);
     problems.raise();  // without a document, everything else would be a consequence
     Config config;
     apply_overrides(root, overrides, typed_keys(config), problems);
     config.source = text;
-    const ReadKeys reading = read_config(root, path, config, problems, inherited);
+    const ReadKeys reading = read_config(root, path, config, problems);
     derive_and_check(config, reading, problems);
     problems.raise();
     return config;
 }
 
-Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool inherited) {
-    return parse_config(read_file(path), path, overrides, inherited);
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+    return parse_config(read_file(path), path, overrides);
 }
 
 std::string Config::resolved() const {

@@ -117,7 +117,8 @@ struct Config {
     LogConfig log;
     CheckpointConfig checkpoint;
 
-    std::string source;  ///< the file's text, as it was
+    std::string source;              ///< the file's text, as it was
+    std::vector<std::string> notes;  ///< for the user, a line each: keys of the file that are left out
 
     /// The keys above all tables.
     void fields(Fields& fields);
@@ -148,16 +149,15 @@ void for_each_choice(AnyConfig& config, Visitor&& visit) {
     visit("schedule", config.schedule);
 }
 
-/// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted; whole tables go before their
-/// keys). Throws UsageError with *every* problem found, a line each: file:line:column, what is wrong, the nearest known
-/// key or the values allowed. Throws IoError when the file cannot be read.
-/// With `inherited`, keys in the file that belong to another type than the overrides choose (optimizer.beta1 under
-/// optimizer.type=sgd) are left out instead of refused: for the stored config of a run, whose every key is written out.
-Config load_config(const std::string& path, const std::vector<std::string>& overrides = {}, bool inherited = false);
+/// Reads `path` and applies `overrides` ("model.d_model=32"; strings may go unquoted; "model.d_model=" unsets the
+/// file's key; whole tables go before their keys). Where an override chooses a type (optimizer.type=sgd), the file's
+/// keys of the type before (optimizer.beta1) are left out and named in Config::notes. Throws UsageError with *every*
+/// problem found, a line each: file:line:column, what is wrong, the nearest known key or the values allowed. Throws
+/// IoError when the file cannot be read.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The same from text; `path` names it in messages.
-Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {},
-                    bool inherited = false);
+Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// What the schedule of a config may depend on besides its own keys.
 ScheduleContext schedule_context(const Config& config);
@@ -180,6 +180,10 @@ struct Experiment {
     std::unique_ptr<Task> task;
     nn::TransformerOptions model;
     nn::InitOptions init;
+};
+
+    /// The config that holds for what describes the weights after `step` updates, and for the update that follows.
+    const Config& config_at(std::int64_t step) const;
 };
 
 /// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory. Touches nothing on disk.

@@ -4,7 +4,10 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <numeric>
 #include <string_view>
 #include <tuple>
@@ -46,6 +49,7 @@ std::string describe(const TomlValue& value) {
         case TomlValue::Kind::date: return "a date";
         case TomlValue::Kind::list: return "a list";
         case TomlValue::Kind::table: return "a table";
+        case TomlValue::Kind::unset: return "nothing";
     }
     return {};
 }
@@ -63,6 +67,7 @@ std::string spell(const TomlValue& value) {
         case TomlValue::Kind::date:
         case TomlValue::Kind::list:
         case TomlValue::Kind::table: return "...";
+        case TomlValue::Kind::unset: return "";
     }
     return {};
 }
@@ -79,12 +84,55 @@ bool before(const TomlValue& a, const TomlValue& b) {
     return std::tie(a.key_place.line, a.key_place.column) < std::tie(b.key_place.line, b.key_place.column);
 }
 
-TomlValue convert(const toml::node& node, const std::string& path) {
+/// What is wrong with digits that are beyond the numbers of their kind: "1e400 is beyond the largest number, 1.79...".
+/// Empty when a number stands for them, or they are no digits.
+std::string beyond_numbers(std::string_view text) {
+    std::string digits;
+    std::ranges::copy_if(text, std::back_inserter(digits), [](char c) { return c != '_'; });
+    if (!digits.empty() && digits.front() == '+') digits.erase(0, 1);
+    if (digits.empty() || digits.find_first_not_of("0123456789.eE+-") != std::string::npos) return {};
+    const char* const end = digits.data() + digits.size();
+    if (digits.find_first_of(".eE") == std::string::npos) {
+        std::int64_t integer = 0;
+        const auto [stop, error] = std::from_chars(digits.data(), end, integer);
+        if (stop != end || error != std::errc::result_out_of_range) return {};
+        const bool negative = digits.front() == '-';
+        using Limits = std::numeric_limits<std::int64_t>;
+        return fmt::format("{} is beyond the {} integer, {}", text, negative ? "smallest" : "largest",
+                           negative ? Limits::min() : Limits::max());
+    }
+    double real = 0;
+    const auto [stop, error] = std::from_chars(digits.data(), end, real);
+    if (stop != end || error != std::errc::result_out_of_range) return {};
+    using Limits = std::numeric_limits<double>;
+    if (std::abs(std::strtod(digits.c_str(), nullptr)) > 1)
+        return fmt::format("{} is beyond the largest number, {}", text, Limits::max());
+    return fmt::format("{} is closer to 0 than the smallest number, {}; write 0 if that is meant", text,
+                       Limits::denorm_min());
+}
+
+/// The digits that stand at a line and column, which counts characters; both from 1.
+std::string_view digits_at(std::string_view text, const toml::source_position& position) {
+    for (std::uint32_t line = 1; line < position.line; ++line) {
+        const std::size_t end = text.find('\n');
+        if (end == std::string_view::npos) return {};
+        text.remove_prefix(end + 1);
+    }
+    const auto continues = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; };  // of UTF-8
+    for (std::uint32_t column = 1; column < position.column && !text.empty(); ++column) {
+        text.remove_prefix(1);
+        while (!text.empty() && continues(text.front())) text.remove_prefix(1);
+    }
+    return text.substr(0, std::min(text.find_first_not_of("0123456789.eE+-_"), text.size()));
+}
+
+/// `text` is the document that the node was read from.
+TomlValue convert(const toml::node& node, const std::string& path, std::string_view text) {
     TomlValue value;
     value.place = place_of(node.source(), path);
     if (const auto* table = node.as_table()) {
         for (const auto& [key, child] : *table) {
-            TomlValue item = convert(child, path);
+            TomlValue item = convert(child, path, text);
             item.key = std::string(key.str());
             item.key_place = place_of(key.source(), path);
             // A [table] begins at its bracket; its key is inside, possibly behind dots.
@@ -94,16 +142,18 @@ TomlValue convert(const toml::node& node, const std::string& path) {
         std::stable_sort(value.items.begin(), value.items.end(), before);
     } else if (const auto* array = node.as_array()) {
         value.kind = TomlValue::Kind::list;
-        for (const toml::node& child : *array) value.items.push_back(convert(child, path));
-    } else if (const auto* text = node.as_string()) {
+        for (const toml::node& child : *array) value.items.push_back(convert(child, path, text));
+    } else if (const auto* string = node.as_string()) {
         value.kind = TomlValue::Kind::text;
-        value.text = text->get();
+        value.text = string->get();
     } else if (const auto* integer = node.as_integer()) {
         value.kind = TomlValue::Kind::integer;
         value.integer = integer->get();
     } else if (const auto* real = node.as_floating_point()) {
         value.kind = TomlValue::Kind::real;
         value.real = real->get();
+        // The library reads 1e-400 as 0.
+        if (value.real == 0) value.not_a_number = beyond_numbers(digits_at(text, node.source().begin));
     } else if (const auto* boolean = node.as_boolean()) {
         value.kind = TomlValue::Kind::boolean;
         value.boolean = boolean->get();
@@ -165,9 +215,10 @@ TomlValue parse_value(const std::string& raw, const SourcePosition& place) {
     std::string error;
     try {
         if (has_endless_key(raw)) throw toml::parse_error("a key of more than 100 parts", toml::source_position{});
-        const toml::table document = toml::parse("value = " + raw);
+        const std::string text = "value = " + raw;
+        const toml::table document = toml::parse(text);
         const toml::node* node = document.size() == 1 ? document.get("value") : nullptr;
-        if (node != nullptr) value = convert(*node, {});
+        if (node != nullptr) value = convert(*node, {}, text);
         else error = "more than one value";
     } catch (const toml::parse_error& problem) {
         error = std::string(problem.description());
@@ -176,6 +227,7 @@ TomlValue parse_value(const std::string& raw, const SourcePosition& place) {
         value.kind = TomlValue::Kind::text;
         value.text = raw;
         value.syntax_error = error;
+        value.not_a_number = beyond_numbers(raw);
     }
     value.raw = raw;
     // Whatever is wrong inside, the command line is the place.
@@ -196,11 +248,20 @@ TomlValue parse_document(const std::string& text, const std::string& path, Probl
         return {};
     }
     try {
-        TomlValue root = convert(toml::parse(text), path);
+        TomlValue root = convert(toml::parse(text), path, text);
         root.place = root.key_place = {0, 1, 1, path + ":1:1"};
         return root;
     } catch (const toml::parse_error& error) {
-        problems.add(place_of(error.source(), path), fmt::format("not TOML: {}", error.description()));
+        // "Error while parsing floating-point: '1e400' could not be ..."
+        const std::string_view description = error.description();
+        const std::size_t quote = description.find('\'');
+        const std::string_view quoted =
+            quote == std::string_view::npos
+                ? ""
+                : description.substr(quote + 1, description.find('\'', quote + 1) - quote - 1);
+        const std::string number = beyond_numbers(quoted);
+        problems.add(place_of(error.source(), path),
+                     number.empty() ? fmt::format("not TOML: {}", description) : number);
         return {};
     }
 }
@@ -216,6 +277,25 @@ void become_table(TomlValue& text) {
     text.key = "type";
     table.items.push_back(std::move(text));
     text = std::move(table);
+}
+
+/// What "key=" leaves.
+TomlValue unset_at(const SourcePosition& place) {
+    TomlValue value;
+    value.kind = TomlValue::Kind::unset;
+    value.place = value.key_place = place;
+    value.from_override = true;
+    return value;
+}
+
+/// Keeps what later messages say of the file's value that `value` replaces.
+void remember(const TomlValue& existing, TomlValue& value) {
+    value.replaces = true;
+    if (existing.kind == TomlValue::Kind::text) value.replaced_text = existing.text;
+    for (const TomlValue& item : existing.items) {
+        if (item.key == "type") value.replaced_text = item.text;
+        else value.replaced_keys.push_back(item.key);
+    }
 }
 
 void apply_override(TomlValue& root, const std::string& override_text, int source,
@@ -247,7 +327,8 @@ void apply_override(TomlValue& root, const std::string& override_text, int sourc
         }
         table = child;
     }
-    TomlValue value = parse_value(trimmed(override_text.substr(equals + 1)), place);
+    const std::string raw = trimmed(override_text.substr(equals + 1));
+    TomlValue value = raw.empty() ? unset_at(place) : parse_value(raw, place);
     value.key = keys.back();
     TomlValue* existing = table->find(value.key);
     if (existing == nullptr) {
@@ -255,6 +336,7 @@ void apply_override(TomlValue& root, const std::string& override_text, int sourc
     } else if (existing->from_override) {
         problems.add(place, fmt::format("the key is set twice, also by \"{}\"", existing->place.text));
     } else {
+        remember(*existing, value);
         *existing = std::move(value);
     }
 }

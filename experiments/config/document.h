@@ -33,7 +33,7 @@ private:
 };
 
 struct TomlValue {
-    enum class Kind { integer, real, boolean, text, date, list, table };
+    enum class Kind { integer, real, boolean, text, date, list, table, unset };
     Kind kind = Kind::table;
     std::int64_t integer = 0;
     double real = 0;
@@ -43,8 +43,12 @@ struct TomlValue {
     std::string key;                  ///< of an item of a table
     SourcePosition key_place, place;  ///< of the key and of the value
     bool from_override = false;
-    std::string raw;           ///< from the command line: the value as typed
-    std::string syntax_error;  ///< from the command line: why `raw`, now text, is not TOML; else empty
+    std::string raw;            ///< from the command line: the value as typed
+    std::string syntax_error;   ///< from the command line: why `raw`, now text, is not TOML; else empty
+    std::string not_a_number;   ///< of digits that no number stands for: "1e400 is beyond the largest number, ..."
+    bool replaces = false;      ///< from the command line: the file has the key too
+    std::string replaced_text;  ///< the file's value, if that is a string or a table with a `type`
+    std::vector<std::string> replaced_keys;  ///< the keys of the file's table, without `type`
 
     /// The item of a table with that key, or null.
     const TomlValue* find(const std::string& key) const;
@@ -60,8 +64,8 @@ std::string spell(const TomlValue& value);
 TomlValue parse_document(const std::string& text, const std::string& path, Problems& problems);
 
 /// Sets every "model.d_model=32" in `root`, whole tables before their keys. A value that is not TOML is taken as an
-/// unquoted string. The string at a path of `typed` ("model.attention") becomes a table of one item, `type`, when a key
-/// inside it is set.
+/// unquoted string. "model.d_model=" leaves a value of kind `unset`: the key counts as not given. The string at a path
+/// of `typed` ("model.attention") becomes a table of one item, `type`, when a key inside it is set.
 void apply_overrides(TomlValue& root, const std::vector<std::string>& overrides, const std::vector<std::string>& typed,
                      Problems& problems);
 

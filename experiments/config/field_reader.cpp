@@ -55,7 +55,7 @@ public:
         : field_(field), path_(path), problems_(problems) {}
 
     bool read(const TomlValue& value) {
-        if (is_several(value)) return false;
+        if (is_several(value) || is_no_number(value, path_)) return false;
         switch (field_.kind) {
             case Field::Kind::integer: return read_integer(value, path_, *static_cast<std::int64_t*>(field_.value));
             case Field::Kind::real: return read_real(value);
@@ -94,8 +94,34 @@ private:
         } else {
             return false;
         }
-        fail(value, fmt::format("{} takes one value, not a list; `headscope sweep CONFIG {}={}` runs every one of them",
-                                path_, path_, values));
+        fail(value, fmt::format("{} takes one value, not a list; do a run for each: {}", path_,
+                                examples_of(split_at_commas(values))));
+        return true;
+    }
+
+    /// "seed=0, seed=1, ..."
+    std::string examples_of(const std::vector<std::string>& values) const {
+        constexpr std::size_t shown = 3;
+        std::vector<std::string> settings;
+        for (const std::string& value : values) {
+            const std::size_t range = value.find("..");
+            if (range != std::string::npos) settings.push_back(path_ + "=" + value.substr(0, range));
+            else settings.push_back(path_ + "=" + value);
+            if (range != std::string::npos || settings.size() == shown) break;
+        }
+        const bool all = values.size() == settings.size() && values.back().find("..") == std::string::npos;
+        return fmt::format("{}{}", fmt::join(settings, ", "), all ? "" : ", ...");
+    }
+
+    /// Digits that no number stands for, where a number belongs.
+    bool is_no_number(const TomlValue& value, const std::string& path) {
+        const bool number = field_.kind == Field::Kind::integer || field_.kind == Field::Kind::real ||
+                            field_.kind == Field::Kind::integer_table;
+        if (!number || value.not_a_number.empty()) return false;
+        // An integer beyond 64 bits is a number all the same; read_real() says how to write it.
+        if (field_.kind == Field::Kind::real && as_number(value.text)) return false;
+        fail(value, fmt::format("{} must be {}, and {}", path,
+                                field_.kind == Field::Kind::real ? "a number" : "an integer", value.not_a_number));
         return true;
     }
 
@@ -216,11 +242,14 @@ private:
         bool good = true;
         for (const TomlValue& item : value.items) {
             const std::string path = path_ + "." + item.key;
-            if (std::find(field_.choices.begin(), field_.choices.end(), item.key) == field_.choices.end()) {
+            const bool known =
+                std::find(field_.choices.begin(), field_.choices.end(), item.key) != field_.choices.end();
+            if (known && item.kind == TomlValue::Kind::unset) continue;
+            if (!known) {
                 problems_.add(item.key_place,
                               fmt::format("unknown key {}{}", path, suggestion(item.key, field_.choices)));
                 good = false;
-            } else if (is_list(item, path) || !read_integer(item, path, table[item.key])) {
+            } else if (is_list(item, path) || is_no_number(item, path) || !read_integer(item, path, table[item.key])) {
                 good = false;
             }
         }

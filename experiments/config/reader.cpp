@@ -27,8 +27,8 @@ namespace {
 
 class ConfigReader {
 public:
-    ConfigReader(const TomlValue& root, const std::string& file, Config& config, Problems& problems, bool inherited)
-        : root_(root), config_(config), problems_(problems), inherited_(inherited) {
+    ConfigReader(const TomlValue& root, const std::string& file, Config& config, Problems& problems)
+        : root_(root), config_(config), problems_(problems) {
         reading_.file = file;
     }
 
@@ -46,6 +46,10 @@ public:
             }
             report_unknown_keys(section);
         }
+        for (const auto& [path, type] : changed_types_)
+            if (!type.left_out.empty())
+                config_.notes.push_back(fmt::format("{}: the file's keys of \"{}\" are left out: {}", type.place.text,
+                                                    type.before, fmt::join(type.left_out, ", ")));
         return std::move(reading_);
     }
 
@@ -73,22 +77,41 @@ private:
         const TomlValue* value = table == nullptr ? nullptr : table->find(field.key);
         const std::string path = join_path(section.name, field.key);
         std::string written = path;
+        if (is_type(field) && value != nullptr && value->from_override) note_change(field, path, *value);
         if (field.typed && value != nullptr && value->kind == TomlValue::Kind::table) {
             value = value->find("type");
             written = join_path(path, "type");
+            const bool inside = table->find(field.key)->from_override;  // the whole table is the command line's
+            if (!inside && value != nullptr && value->from_override) note_change(field, path, *value);
+        }
+        const SourcePosition* unset_by = nullptr;
+        if (value != nullptr && value->kind == TomlValue::Kind::unset) {
+            unset_by = &value->place;
+            value = nullptr;
         }
         if (field.given != nullptr) *field.given = value != nullptr;
         if (value != nullptr) {
             reading_.places[path] = value->place;
             if (!read_field(field, written, *value, problems_)) reading_.bad.insert(path);
         } else if (field.required) {
-            const SourcePosition place = table == nullptr ? reading_.place_of({section.name}) : table->place;
+            const SourcePosition place = unset_by != nullptr ? *unset_by
+                                         : table == nullptr  ? reading_.place_of({section.name})
+                                                             : table->place;
             const bool choice = field.kind == Field::Kind::choice;
             problems_.add(place,
                           fmt::format("{} is missing; it has no default{}", path,
                                       choice ? fmt::format(" (one of {})", fmt::join(field.choices, ", ")) : ""));
             reading_.bad.insert(path);
         }
+    }
+
+    /// The command line says what a type is; `value` is what it says.
+    void note_change(const Field& field, const std::string& path, const TomlValue& value) {
+        ChangedType& type = changed_types_[path];
+        type.place = value.place;
+        type.before = value.replaced_text.empty() ? *static_cast<const std::string*>(field.value) : value.replaced_text;
+        for (const std::string& key : value.replaced_keys)
+            if (value.find(key) == nullptr) type.left_out.push_back(join_path(path, key));
     }
 
     void report_unknown_keys(const Section& section) {
@@ -125,7 +148,13 @@ private:
             const std::string type = join_path(section.name, "type");
             const std::string& chosen_by = section.type != nullptr ? section.name : type;
             if (!reading_.good({chosen_by.c_str()})) return;  // it may well be a key of the type that was meant
-            if (inherited_ && !item.from_override) return;    // of the type that was there before
+            if (item.kind == TomlValue::Kind::unset && item.replaces) return;  // the file's key, which is gone
+            const auto changed = changed_types_.find(chosen_by);
+            if (!item.from_override && changed != changed_types_.end() &&
+                std::ranges::find(owners, changed->second.before) != owners.end()) {
+                changed->second.left_out.push_back(path);
+                return;
+            }
             problems_.add(item.key_place, fmt::format("{} does not exist for {} = \"{}\", only for \"{}\"", path, type,
                                                       type_of(section), fmt::join(owners, "\", \"")));
             return;
@@ -135,17 +164,18 @@ private:
         std::vector<std::string> known = section.keys();
         known.insert(known.end(), tables.begin(), tables.end());
         if (section.type != nullptr) known.emplace_back("type");
-        std::string mend;
-        if (nearest(item.key, known).empty()) {
-            // Right key, wrong table?
-            for (const Section& other : sections_of(config_)) {
-                if (mend.empty() && other.find(item.key) != nullptr) {
-                    mend = fmt::format("; did you mean {}?", join_path(other.name, item.key));
-                }
-            }
-        }
+        std::string mend = meant_instead(section, synonym(item.key));
+        if (mend.empty() && nearest(item.key, known).empty()) mend = meant_instead(section, item.key);
         if (mend.empty()) mend = suggestion(item.key, known);
         problems_.add(item.key_place, fmt::format("unknown key {}{}", path, mend));
+    }
+
+    /// "; did you mean optimizer.lr?": the key in this table, else in another; empty when there is none.
+    std::string meant_instead(const Section& section, const std::string& key) {
+        std::string path = section.find(key) != nullptr ? join_path(section.name, key) : "";
+        for (const Section& other : sections_of(config_))
+            if (path.empty() && other.find(key) != nullptr) path = join_path(other.name, key);
+        return path.empty() ? "" : fmt::format("; did you mean {}?", path);
     }
 
     static std::string type_of(const Section& section) {
@@ -155,15 +185,21 @@ private:
     const TomlValue& root_;
     Config& config_;
     Problems& problems_;
-    bool inherited_;
     ReadKeys reading_;
+
+    /// A type that the command line chose.
+    struct ChangedType {
+        SourcePosition place;               ///< of the choice
+        std::string before;                 ///< the file's type, or the default
+        std::vector<std::string> left_out;  ///< keys of the file that no longer count
+    };
+    std::map<std::string, ChangedType> changed_types_;  ///< by path: "optimizer.type", "model.attention"
 };
 
 }  // namespace
 
-ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems,
-                     bool inherited) {
-    return ConfigReader(root, file, config, problems, inherited).read();
+ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems) {
+    return ConfigReader(root, file, config, problems).read();
 }
 
 }  // namespace headscope::experiments

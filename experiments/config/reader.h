@@ -23,9 +23,8 @@ struct ReadKeys {
     SourcePosition place_of(std::initializer_list<std::string> paths) const;
 };
 
-/// Reads every key of `root`. Unknown keys, missing keys and refused values become problems; with `inherited` (see
-/// load_config) those left over from another type do not.
-ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems,
-                     bool inherited);
+/// Reads every key of `root`. Unknown keys, missing keys and refused values become problems. The file's keys of a type
+/// in whose place the command line puts another are left out; Config::notes names them.
+ReadKeys read_config(const TomlValue& root, const std::string& file, Config& config, Problems& problems);
 
 }  // namespace headscope::experiments

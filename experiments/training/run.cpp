@@ -220,7 +220,8 @@ RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<
                    const RunOptions& options) {
     const Threads threads(options);
     const PastRun parent = open_past_run(run);
-    const Experiment changed = build_experiment(load_config(parent.paths.config, overrides, true));
+    const Experiment changed = build_experiment(load_config(parent.paths.config, overrides));
+    for (const std::string& note : changed.config.notes) options.hooks.message(note);
     const std::string out = options.out.empty() ? fmt::format("{}-fork-{}", without_slash(run), step) : options.out;
     make_fork(parent, changed, step, joined(overrides), out, options.hooks);
     const RunLock lock(out, options.hooks.on_message);

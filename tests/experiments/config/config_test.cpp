@@ -65,6 +65,32 @@ TEST(Overrides, StringsMayGoUnquoted) {
         parse_config(minimal + "[log.probes]\ngrad_norm = 3", "run.toml", {"log.probes={}"}).log.probes.empty());
 }
 
+TEST(Overrides, AnEmptyValueUnsetsTheFilesKey) {
+    const std::string file = minimal +
+                             "rate = 0.25\npath = \"a\"\n[model]\nd_model = 32\nhead_dim = 5\n"
+                             "[optimizer]\ntype = \"sgd\"\nmomentum = 0.5\n[log.probes]\ngrad_norm = 3\noverlap = 4\n";
+    const auto with = [&](const std::vector<std::string>& overrides) {
+        return parse_config(file, "run.toml", overrides);
+    };
+    EXPECT_EQ(with({"model.d_model="}).model.d_model, 64);
+    EXPECT_EQ(with({"model.head_dim ="}).model.head_dim, 8);  // follows from others again
+    EXPECT_EQ(toy(with({"task.rate="})).rate, 0.5);
+    EXPECT_EQ(toy(with({"task.path="})).path, "");
+    EXPECT_EQ(with({"optimizer.type="}).optimizer.type, "adam");
+    EXPECT_EQ(with({"log.probes.grad_norm="}).log.probes, (std::map<std::string, std::int64_t>{{"overlap", 4}}));
+    EXPECT_TRUE(with({"log.probes="}).log.probes.empty());
+    EXPECT_EQ(with({"seed="}).seed, 0);  // not in the file
+    EXPECT_NO_THROW(with({"optimizer.type=adam", "optimizer.momentum="}));
+    EXPECT_EQ(error_of(file, {"name="}), "command line: name=: name is missing; it has no default");
+    EXPECT_EQ(error_of(file, {"task.type="}).find("command line: task.type=: task.type is missing"), 0u);
+    EXPECT_EQ(error_of(file, {"model.d_modle="}),
+              "command line: model.d_modle=: unknown key model.d_modle; did you mean d_model?");
+    EXPECT_EQ(error_of(file, {"log.probes.overlup="}).find("command line: log.probes.overlup=: unknown key"), 0u);
+    EXPECT_EQ(error_of(file, {"seed=", "seed=3"}),
+              "command line: seed=3: the key is set twice, also by \"command line: seed=\"");
+    EXPECT_EQ(error_of(file, {"model="}), "command line: model=: model must be a table, written [model], got nothing");
+}
+
 TEST(Overrides, ResumeAllowsOnlyWhatDoesNotTouchTheNumbers) {
     EXPECT_NO_THROW(check_resume_overrides(
         {"train.steps=9", "log.every=2", "log.probes.overlap=3", "checkpoint.keep=0", "eval.batches = 4"}));

@@ -109,6 +109,25 @@ TEST(OwnModelParts, KeysOnTheCommandLine) {
     EXPECT_EQ(window(parse_config(table, "run.toml", {"model.attention=window"})).width, 4);
 }
 
+TEST(OwnModelParts, AnotherTypeLeavesOutTheFilesKeys) {
+    const std::string table = minimal + "[model.attention]\ntype = \"window\"\nwidth = 7\nsinks = 2\n";
+    const auto notes = [&](const std::vector<std::string>& overrides) {
+        return parse_config(table, "run.toml", overrides).notes;
+    };
+    const std::string left_out = ": the file's keys of \"window\" are left out: model.attention.";
+    for (const char* other :
+         {"model.attention=linear", "model.attention.type=linear", "model.attention=", "model.attention.type="})
+        EXPECT_EQ(notes({other}), std::vector<std::string>{std::string("command line: ") + other + left_out +
+                                                           "width, model.attention.sinks"})
+            << other;
+    const std::string whole = "model.attention={type = \"window\", width = 3}";
+    EXPECT_EQ(notes({whole}), std::vector<std::string>{"command line: " + whole + left_out + "sinks"});
+    EXPECT_TRUE(notes({"model.attention.type=window", "model.attention.width=3"}).empty());
+    EXPECT_EQ(error_of(table, {"model.attention.type=linear", "model.attention.width=3"}),
+              "command line: model.attention.width=3: model.attention.width does not exist for model.attention.type = "
+              "\"linear\", only for \"window\"");
+}
+
 TEST(OwnModelParts, ResolvedReadsBackTheSame) {
     const Config config = parse_config(
         minimal + "[model]\nposition = \"scale\"\n[model.init]\nstd = 0.5\n[model.attention]\ntype = \"window\"\n",
@@ -155,8 +174,8 @@ TEST(OwnModelParts, AreCheckedLikeOurs) {
               "\"window\", got the "
               "integer 3");
     EXPECT_EQ(error_of(minimal, {"model.attention=softmax,window"}),
-              "command line: model.attention=softmax,window: model.attention takes one value, not a list; `headscope "
-              "sweep CONFIG model.attention=softmax,window` runs every one of them");
+              "command line: model.attention=softmax,window: model.attention takes one value, not a list; do a run for "
+              "each: model.attention=softmax, model.attention=window");
     EXPECT_EQ(error_of(minimal, {"model.attention=linear", "model.attention=window"}),
               "command line: model.attention=window: the key is set twice, also by \"command line: "
               "model.attention=linear\"");

@@ -95,6 +95,32 @@ TEST(OwnTypes, AreCheckedLikeOurs) {
               "\"linear\"");
 }
 
+TEST(OwnTypes, AnotherTypeLeavesOutTheFilesKeys) {
+    const std::string file = minimal +
+                             "[optimizer]\ntype = \"down\"\nbias = 0.25\nlow = 0\n"
+                             "[schedule]\ntype = \"cosine\"\nfinal_ratio = 0.5\n";
+    const Config sgd = parse_config(file, "run.toml", {"optimizer.type=sgd", "optimizer.momentum=0.5"});
+    EXPECT_EQ(sgd.optimizer.type, "sgd");
+    EXPECT_EQ(sgd.notes, std::vector<std::string>{"command line: optimizer.type=sgd: the file's keys of \"down\" are "
+                                                  "left out: optimizer.bias, optimizer.low"});
+    EXPECT_TRUE(parse_config(file, "run.toml", {"optimizer.type=down"}).notes.empty());
+    // A key that both have stays.
+    const Config linear = parse_config(file, "run.toml", {"schedule.type=linear"});
+    EXPECT_TRUE(linear.notes.empty());
+    EXPECT_NE(linear.resolved().find("type = \"linear\"\nwarmup_steps = 0\nfinal_ratio = 0.5\n"), std::string::npos);
+    // The default was the file's type, too.
+    EXPECT_EQ(parse_config(minimal + "[optimizer]\nbeta1 = 0.5\n", "run.toml", {"optimizer.type=sgd"}).notes.size(),
+              1u);
+    // A mistake of the file's own stays one, and so does one of the command line.
+    EXPECT_EQ(error_of(file + "share = 1", {"schedule.type=linear"}),
+              "run.toml:11:1: schedule.share does not exist for schedule.type = \"linear\", only for \"half\"");
+    EXPECT_EQ(error_of(file, {"optimizer.type=sgd", "optimizer.bias=1"}),
+              "command line: optimizer.bias=1: optimizer.bias does not exist for optimizer.type = \"sgd\", only for "
+              "\"down\"");
+    EXPECT_EQ(error_of(file + "bogus = 1", {"schedule.type=linear"}),
+              "run.toml:11:1: unknown key schedule.bogus; known: type, warmup_steps, final_ratio");
+}
+
 TEST(OwnTypes, NamesAreTakenOnce) {
     try {
         const RegisterType<OptimizerSettings> again("adam", "", nullptr);

@@ -84,9 +84,26 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"[model.init]\nclone_heads = [\"q\", \"q\"]", "run.toml:5:21: model.init.clone_heads names \"q\" twice"},
         // a list where one value belongs
         Wrong{"[optimizer]\nlr = [1e-3, 1e-4]",
-              "run.toml:5:6: optimizer.lr takes one value, not a list; `headscope sweep CONFIG "
-              "optimizer.lr=0.001,0.0001` "
-              "runs every one of them"},
+              "run.toml:5:6: optimizer.lr takes one value, not a list; do a run for each: optimizer.lr=0.001, "
+              "optimizer.lr=0.0001"},
+        // beyond the numbers
+        Wrong{"[optimizer]\nlr = 1e400", "run.toml:5:11: 1e400 is beyond the largest number, 1.7976931348623157e+308"},
+        Wrong{"[train]\nsteps = 9223372036854775808",
+              "run.toml:5:28: 9223372036854775808 is beyond the largest integer, 9223372036854775807"},
+        Wrong{
+            "[train]\nsteps = 1e-400",
+            "run.toml:5:9: train.steps must be an integer, and 1e-400 is closer to 0 than the smallest number, 5e-324; "
+            "write 0 if that is meant"},
+        Wrong{"# \u00e4\u00f6\n[optimizer] # \u00fc\nlr = -0.0_1e-323 # 1\nweight_decay = 0e-400\neps = 0.0",
+              "run.toml:6:6: optimizer.lr must be a number, and -0.0_1e-323 is closer to 0 than the smallest number, "
+              "5e-324; write 0 if that is meant"},
+        // what others call it
+        Wrong{"[optimizer]\nlearning_rate = 1",
+              "run.toml:5:1: unknown key optimizer.learning_rate; did you mean "
+              "optimizer.lr?"},
+        Wrong{"[model]\nn_embd = 8", "run.toml:5:1: unknown key model.n_embd; did you mean model.d_model?"},
+        Wrong{"[train]\nblock_size = 8", "run.toml:5:1: unknown key train.block_size; did you mean task.seq_len?"},
+        Wrong{"[schedule]\nbetas = 8", "run.toml:5:1: unknown key schedule.betas; known: type, warmup_steps"},
         // keys of another type
         Wrong{"[schedule]\nfinal_ratio = 0.5",
               "run.toml:5:1: schedule.final_ratio does not exist for schedule.type = \"constant\", only for "
@@ -194,18 +211,27 @@ TEST(Overrides, WrongOnesAreRefusedLikeTheFile) {
     EXPECT_EQ(wrong("lr=3"), "command line: lr=3: unknown key lr; did you mean optimizer.lr?");
     EXPECT_EQ(wrong("model.d_model=abc"),
               "command line: model.d_model=abc: model.d_model must be an integer, got the string \"abc\"");
-    EXPECT_EQ(wrong("model.d_model="),
-              "command line: model.d_model=: model.d_model must be an integer, got the string \"\"");
     EXPECT_EQ(wrong("optimizer.lr=.1"),
               "command line: optimizer.lr=.1: optimizer.lr must be a number, got the string \".1\"; write 0.1");
     EXPECT_EQ(wrong("optimizer.lr=1e-3,1e-4"),
-              "command line: optimizer.lr=1e-3,1e-4: optimizer.lr takes one value, not a list; `headscope sweep CONFIG "
-              "optimizer.lr=1e-3,1e-4` runs every one of them");
-    EXPECT_NE(wrong("seed=0..4").find("headscope sweep CONFIG seed=0..4"), std::string::npos);
-    EXPECT_NE(wrong("model.norm=pre,post").find("headscope sweep CONFIG model.norm=pre,post"), std::string::npos);
-    EXPECT_NE(wrong("log.probes.grad_norm=1,2").find("headscope sweep CONFIG log.probes.grad_norm=1,2"),
+              "command line: optimizer.lr=1e-3,1e-4: optimizer.lr takes one value, not a list; do a run for each: "
+              "optimizer.lr=1e-3, optimizer.lr=1e-4");
+    EXPECT_NE(wrong("seed=0..4").find("a run for each: seed=0, ..."), std::string::npos);
+    EXPECT_NE(wrong("seed=1,2,3,4").find("a run for each: seed=1, seed=2, seed=3, ..."), std::string::npos);
+    EXPECT_NE(wrong("model.norm=pre,post").find("a run for each: model.norm=pre, model.norm=post"), std::string::npos);
+    EXPECT_NE(wrong("log.probes.grad_norm=1,2").find("for each: log.probes.grad_norm=1, log.probes.grad_norm=2"),
               std::string::npos);
-    EXPECT_NE(wrong("optimizer.lr=[1e-3]").find("headscope sweep"), std::string::npos);
+    EXPECT_NE(wrong("optimizer.lr=[1e-3]").find("a run for each: optimizer.lr=0.001"), std::string::npos);
+    const std::string large = "and 1e400 is beyond the largest number, 1.7976931348623157e+308";
+    EXPECT_EQ(wrong("optimizer.lr=1e400"), "command line: optimizer.lr=1e400: optimizer.lr must be a number, " + large);
+    EXPECT_EQ(wrong("train.steps=1e400"), "command line: train.steps=1e400: train.steps must be an integer, " + large);
+    EXPECT_NE(wrong("optimizer.lr=1e-400").find("1e-400 is closer to 0 than the smallest number, 5e-324; write 0"),
+              std::string::npos);
+    EXPECT_NE(wrong("seed=-99999999999999999999").find("beyond the smallest integer, -9223372036854775808"),
+              std::string::npos);
+    EXPECT_NE(wrong("log.probes.grad_norm=99999999999999999999").find("beyond the largest integer"), std::string::npos);
+    EXPECT_EQ(wrong("optimizer.lr=1e-310"), "no error");
+    EXPECT_EQ(wrong("name=1e400"), "no error");
     EXPECT_NE(wrong("name=\"x").find("command line: name=\"x: name is not a TOML string: "), std::string::npos);
     EXPECT_EQ(wrong("=3"), "command line: =3: what stands before = is not a key such as model.d_model");
     EXPECT_EQ(wrong("a b=3"), "command line: a b=3: what stands before = is not a key such as model.d_model");
