@@ -233,9 +233,21 @@ class Run(File):
         """The whole config as TOML, every key written out."""
         return _read(self.log["config/resolved"])
 
-    def settings(self):
-        """The same as a dict: settings()["train"]["steps"]."""
-        return tomllib.loads(self.config)
+    def settings(self, step=None):
+        """The same as a dict: settings()["train"]["steps"]. With `step`: as it held there, if `resume` changed it."""
+        settings = tomllib.loads(self.config)
+        history = tomllib.loads(_read(self.log["config/history"])) if "config/history" in self.log else {}
+        if step is None or not history:
+            return settings
+        held = [part for part in history["from"] if part["step"] <= step] or history["from"][:1]
+        settings["log"].pop("probes", None)
+        for line in held[-1]["set"]:
+            *tables, key = line.partition("=")[0].split(".")
+            table, value = settings, tomllib.loads(line)
+            for name in tables:
+                table, value = table.setdefault(name, {}), value[name]
+            table[key] = value[key]
+        return settings
 
     def floors(self):
         """Name -> loss (nat per token) of a model that knows that part of the rule."""

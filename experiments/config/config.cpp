@@ -36,6 +36,13 @@ std::string Config::resolved() const {
     return write_config(*this, [](const std::string&) { return true; });
 }
 
+const Config& Experiment::config_at(std::int64_t step) const {
+    const Config* found = history.empty() ? &config : &history.front().config;
+    for (const ConfigFrom& part : history)
+        if (part.step <= step) found = &part.config;
+    return *found;
+}
+
 ScheduleContext schedule_context(const Config& config) { return {config.schedule.warmup_steps, config.model.d_model}; }
 
 namespace {

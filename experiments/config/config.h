@@ -174,13 +174,20 @@ bool may_change_on_resume(const std::string& path);
 /// Throws UsageError that lists every override which `resume` may not make.
 void check_resume_overrides(const std::vector<std::string>& overrides);
 
+/// A run's config as it holds from some step on, see config_history.h.
+struct ConfigFrom {
+    std::int64_t step;
+    Config config;
+};
+
 /// Everything checked that can be before a byte is written: config plus data.
 struct Experiment {
     Config config;  ///< with vocab_size-dependent values settled (batch_size of a `tokens` file, max_len)
     std::unique_ptr<Task> task;
     nn::TransformerOptions model;
     nn::InitOptions init;
-};
+    /// Where keys that may_change_on_resume() have other values at other steps, ascending; empty: they do not.
+    std::vector<ConfigFrom> history = {};
 
     /// The config that holds for what describes the weights after `step` updates, and for the update that follows.
     const Config& config_at(std::int64_t step) const;

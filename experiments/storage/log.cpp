@@ -149,6 +149,12 @@ void Log::set_config(const std::string& resolved, const std::string& source) {
     set_text("/config/source", source, "the config file as it was given");
 }
 
+void Log::set_config_history(const std::string& history) {
+    const std::string path = "/config/history";
+    if (history.empty()) state_->replace(path);
+    else set_text(path, history, "what `resume` changed of the config, and from which step on; TOML");
+}
+
 void Log::set_floor(const std::string& name, double loss) {
     set_number("/task/floors/" + name, loss, "nat", "loss of a model that knows `" + name + "`");
 }

@@ -54,6 +54,9 @@ public:
     void set_lineage(const Lineage& lineage);
     /// /config: the whole config, every key written out, and the file as it was given.
     void set_config(const std::string& resolved, const std::string& source);
+    /// /config/history: what `resume` changed, and from which step on, as TOML (config_history.h). Rows of other steps
+    /// than the newest were not all made by /config/resolved then. Empty text: nothing was changed; no such dataset.
+    void set_config_history(const std::string& history);
     /// /task/floors/<name>: the loss (nat) of a model that knows that much; /task/references/<name>: one to compare
     /// with.
     void set_floor(const std::string& name, double loss);

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view bits_may_differ = "; bits may differ";
 constexpr const char* resolved_path = "/config/resolved";
+constexpr const char* history_path = "/config/history";
 
 std::string group_of(const std::string& series) { return "/" + series.substr(0, series.rfind('/')); }
 
@@ -69,6 +70,11 @@ std::int64_t LogReader::seed() const { return file_.integer_attribute("/", "seed
 std::string LogReader::config_sha256() const { return file_.text_attribute("/", "config_sha256"); }
 std::string LogReader::resolved_config() const { return file_.read_text(resolved_path); }
 std::string LogReader::resolved_config_place() const { return path_ + ":" + resolved_path; }
+
+std::string LogReader::config_history() const {
+    return file_.has_dataset(history_path) ? file_.read_text(history_path) : "";
+}
+std::string LogReader::config_history_place() const { return path_ + ":" + history_path; }
 
 std::optional<Lineage> LogReader::lineage() const {
     const std::string kind = root_text("lineage");

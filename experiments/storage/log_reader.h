@@ -66,6 +66,10 @@ public:
     std::string resolved_config() const;  ///< TOML
     /// Where resolved_config() stands, for messages: "<log>: /config/resolved".
     std::string resolved_config_place() const;
+    /// What `resume` changed, as TOML, see config_history.h; empty when one config holds for all rows. And where it
+    /// stands.
+    std::string config_history() const;
+    std::string config_history_place() const;
     /// Where a run comes from that did not start from scratch. What the log does not say is empty, the step -1.
     std::optional<Lineage> lineage() const;
     /// How the program, compiler and machine at hand differ from those that the log was last written with, a sentence

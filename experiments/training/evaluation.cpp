@@ -61,9 +61,12 @@ double best_loss(const Task& task) {
 }  // namespace
 
 std::vector<Batch> evaluation_batches(const Experiment& experiment) {
+    return evaluation_batches(experiment, experiment.config.eval.batches);
+}
+
+std::vector<Batch> evaluation_batches(const Experiment& experiment, std::int64_t wanted) {
     const std::int64_t size = experiment.config.train.batch_size;
     const std::int64_t available = experiment.task->eval_batches(size);
-    const std::int64_t wanted = experiment.config.eval.batches;
     std::vector<Batch> batches;
     for (std::int64_t i = 0; i < (available < 0 ? wanted : std::min(wanted, available)); ++i)
         batches.push_back(experiment.task->eval_batch(i, size));

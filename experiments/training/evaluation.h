@@ -13,6 +13,8 @@ namespace headscope::experiments {
 /// The fixed batches that a run is evaluated on, eval.batches of them or as many as there are; none when the task has
 /// no evaluation data.
 std::vector<Batch> evaluation_batches(const Experiment& experiment);
+/// The same for another number than that of the config; more are those and others after them.
+std::vector<Batch> evaluation_batches(const Experiment& experiment, std::int64_t wanted);
 
 /// All losses in nat per scored target, NaN where no target was scored. Without any scored target the accuracy is NaN
 /// too: nothing was measured.

@@ -8,21 +8,27 @@ namespace headscope::experiments {
 
 void EvaluationObserver::at_weights(TrainingState& state) {
     const std::int64_t step = state.steps_done();
-    if (step % config_.eval.every != 0 && step != config_.train.steps) return;
+    const Config& config = experiment_.config_at(step);
+    if (step % config.eval.every != 0 && step != config.train.steps) return;
     const std::optional<double> loss = recorder_.evaluate(step, hooks_.on_eval);
     if (loss) evaluated(state, *loss);
     Profile::mark(Profile::Phase::other, "evaluation");
 }
 
+bool BestEvaluationObserver::wants_end(const TrainingState& state) const {
+    return best_.exhausted(experiment_.config_at(state.steps_done()).eval.patience);
+}
+
 void BestEvaluationObserver::evaluated(TrainingState& state, double loss) {
     const std::int64_t step = state.steps_done();
+    const Config& config = experiment_.config_at(step);
     BestEvaluation now = best_;
     now.count(step, loss);
     // An evaluation that is made only because the run ends here is none of a run that goes on from here.
-    if (step % config_.eval.every == 0) best_ = now;
-    if (now.step != step || (!config_.checkpoint.best && config_.eval.patience == 0)) return;
+    if (step % config.eval.every == 0) best_ = now;
+    if (now.step != step || (!config.checkpoint.best && config.eval.patience == 0)) return;
     recorder_.event(step, "best", "evaluation loss " + std::to_string(now.loss));
-    if (!config_.checkpoint.best) return;
+    if (!config.checkpoint.best) return;
     Checkpoint best = state.checkpoint();
     best.elapsed = recorder_.elapsed();
     best.best = now;

@@ -10,18 +10,19 @@
 
 namespace headscope::experiments {
 
-/// Evaluates at steps divisible by eval.every and at the last one, and adds the row to the log.
+/// Evaluates at steps divisible by eval.every and at the last one, as the config of each step says, and adds the row to
+/// the log.
 class EvaluationObserver : public Observer {
 public:
-    EvaluationObserver(const Config& config, Recorder& recorder, const RunHooks& hooks)
-        : config_(config), recorder_(recorder), hooks_(hooks) {}
+    EvaluationObserver(const Experiment& experiment, Recorder& recorder, const RunHooks& hooks)
+        : experiment_(experiment), recorder_(recorder), hooks_(hooks) {}
     void at_weights(TrainingState& state) override;
 
 protected:
     /// After an evaluation.
     virtual void evaluated(TrainingState&, double /*loss*/) {}
 
-    const Config& config_;
+    const Experiment& experiment_;
     Recorder& recorder_;
     const RunHooks& hooks_;
 };
@@ -31,10 +32,10 @@ protected:
 class BestEvaluationObserver : public EvaluationObserver {
 public:
     /// `checkpoints`: the folder of the run's checkpoints. `best`: of a continued run, what its checkpoint says.
-    BestEvaluationObserver(const Config& config, Recorder& recorder, const RunHooks& hooks, std::string checkpoints,
-                           const BestEvaluation& best)
-        : EvaluationObserver(config, recorder, hooks), checkpoints_(std::move(checkpoints)), best_(best) {}
-    bool wants_end(const TrainingState&) const override { return best_.exhausted(config_.eval.patience); }
+    BestEvaluationObserver(const Experiment& experiment, Recorder& recorder, const RunHooks& hooks,
+                           std::string checkpoints, const BestEvaluation& best)
+        : EvaluationObserver(experiment, recorder, hooks), checkpoints_(std::move(checkpoints)), best_(best) {}
+    bool wants_end(const TrainingState& state) const override;
     const BestEvaluation& best() const { return best_; }
 
 protected:

@@ -9,6 +9,7 @@
 #include "experiments/base/environment.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
+#include "experiments/config/config_history.h"
 #include "experiments/config/writer.h"
 #include "experiments/storage/log.h"
 #include "experiments/storage/log_reader.h"
@@ -72,6 +73,8 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
     log->set_attribute("created", utc_now());
     log->set_attribute("state", std::string("running"));
     log->set_lineage(lineage);
+    log->set_config(changed.config.resolved(), changed.config.source);
+    log->set_config_history(write_config_history(changed.history));
     log->event(start.step, "fork", event);
     log->publish();
     // Last: a folder without it is no run, and nobody goes on with half a fork.
@@ -95,7 +98,7 @@ void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t st
     start.seed = changed.config.seed;
     start.config_identity = fresh.config_identity;
     start.elapsed = elapsed_before(parent, step);
-    if (changed.config.train.steps < step || is_finished(changed.config, start))
+    if (changed.config.train.steps < step || is_finished(changed.config_at(step), start))
         throw UsageError(fmt::format("fork: at step {} the run is at its end; train.steps=N goes further{}", step,
                                      changed.config.eval.patience > 0 ? ", eval.patience=0 too" : ""));
 

@@ -10,7 +10,6 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
-#include "experiments/storage/log_reader.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training/progress_observer.h"
 #include "experiments/training/training_loop.h"
@@ -40,7 +39,8 @@ void read_rows(const LogReader& log, PastRun& run) {
 BestEvaluation best_until(const PastRun& run, std::int64_t step) {
     BestEvaluation best;
     for (const auto& [evaluated, loss] : run.eval_losses)
-        if (evaluated <= step && evaluated % run.experiment.config.eval.every == 0) best.count(evaluated, loss);
+        if (evaluated <= step && evaluated % run.experiment.config_at(evaluated).eval.every == 0)
+            best.count(evaluated, loss);
     return best;
 }
 
@@ -73,6 +73,12 @@ std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t st
 
 }  // namespace
 
+ConfigHistory config_history_of(const LogReader& log, const Config& config) {
+    const std::string history = log.config_history();
+    if (!history.empty()) return read_config_history(history, log.config_history_place(), config);
+    return {{0, with_resume_settings(config, parse_config(log.resolved_config(), log.resolved_config_place()))}};
+}
+
 PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides) {
     PastRun run{
         .paths = RunPaths(folder), .experiment = {}, .run_id = {}, .warnings = {}, .train_rows = {}, .eval_losses = {}};
@@ -92,6 +98,7 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
     if (config_identity(logged) != config_identity(run.experiment.config))
         throw UsageError(fmt::format("{} is the config of another run than {} tells of; the latter holds its own in {}",
                                      run.paths.config, run.paths.log, log.resolved_config_place()));
+    run.experiment.history = overridden(config_history_of(log, run.experiment.config), 0, overrides);
     run.run_id = log.run_id();
     run.finished = log.state() == "finished";
     run.warnings = log.differences_noted();
@@ -122,7 +129,10 @@ void HistoryCheck::after_step(TrainingState& state, const StepResult& result) {
         if (same_bits(then, now)) return;
         std::string what = fmt::format("{} of step {} was {:.17g} and is {:.17g} now", name, number, then, now);
         if (std::strcmp(name, "lr") == 0)
-            what += " (was train.steps another one then? train.steps=N gives the schedule of N steps)";
+            what += fmt::format(
+                " (a run that an older version resumed with other train.steps does not tell from which step on; "
+                "`headscope replay {} train.steps=N` computes by the schedule of N steps)",
+                run_.paths.folder);
         fail_check(run_, what);
     };
     compare("lr", row->second.lr, result.lr);

@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config/config.h"
+#include "experiments/config/config_history.h"
 #include "experiments/storage/checkpoint.h"
+#include "experiments/storage/log_reader.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/training/observer.h"
 #include "experiments/training/run_hooks.h"
@@ -18,7 +19,7 @@ namespace headscope::experiments {
 
 struct PastRun {
     RunPaths paths;
-    Experiment experiment;
+    Experiment experiment;  ///< its history says what held at which step
     std::string run_id;
     std::int64_t first_step = 0;  ///< 0, or the step that a fork begins at
     std::int64_t last_step = 0;   ///< updates done, as far as the log and the checkpoints tell
@@ -28,6 +29,10 @@ struct PastRun {
     std::map<std::int64_t, StepResult> train_rows;  ///< the rows of /train
     std::map<std::int64_t, double> eval_losses;     ///< the rows of /eval
 };
+
+/// What `config`, that of the run which the log is of, was at which step: one part at least. Of a log that tells no
+/// history, its own config holds for all steps: the file may be newer, when a resume was killed before its first log.
+ConfigHistory config_history_of(const LogReader& log, const Config& config);
 
 /// Opens RUN/config.toml, with overrides that `resume` may make, and RUN/log.h5. Throws UsageError when there is no
 /// such run, when it is a replay, or when its config is that of another run than its log; IoError when the log cannot

@@ -1,12 +1,14 @@
 #include "experiments/training/recorder.h"
 
 #include <algorithm>
+#include <set>
 
 #include "autograd/allocator.h"
 #include "autograd/parallel.h"
 #include "autograd/profile.h"
 #include "experiments/base/environment.h"
 #include "experiments/base/sha256.h"
+#include "experiments/config/config_history.h"
 #include "experiments/training/training_state.h"
 #include "optim/clip.h"
 
@@ -15,7 +17,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-void describe_run(Log& log, const Config& config) {
+void describe_run(Log& log, const Experiment& experiment) {
+    const Config& config = experiment.config;
     const std::string resolved = config.resolved();
     log.set_attribute("schema_name", std::string("headscope.log"));
     log.set_attribute("schema_version", std::string("1.0"));
@@ -32,6 +35,14 @@ void describe_run(Log& log, const Config& config) {
     log.set_attribute("seed", config.seed);
     log.set_attribute("config_sha256", sha256(std::as_bytes(std::span(resolved))));
     log.set_config(resolved, config.source);
+    log.set_config_history(write_config_history(experiment.history));
+}
+
+/// The config, and what held at other steps.
+std::vector<const Config*> all_configs(const Experiment& experiment) {
+    std::vector<const Config*> configs{&experiment.config};
+    for (const ConfigFrom& part : experiment.history) configs.push_back(&part.config);
+    return configs;
 }
 
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
@@ -42,16 +53,18 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     : experiment_(experiment),
       model_(model),
       parameters_(model.named_parameters()),
-      eval_batches_(evaluation_batches(experiment)),
       log_(std::move(log)),
       next_publish_(Clock::now()),
       started_(Clock::now()) {
     const Task& task = *experiment.task;
     const Config& config = experiment.config;
-    probe_batches_ = eval_batches_;
-    if (probe_batches_.empty()) probe_batches_.push_back(task.train_batch(0, config.train.batch_size));
+    for (const Config* each : all_configs(experiment))
+        if (!eval_batches_.contains(each->eval.batches))
+            eval_batches_[each->eval.batches] = evaluation_batches(experiment, each->eval.batches);
+    if (eval_batches_.begin()->second.empty())
+        first_train_batch_.push_back(task.train_batch(0, config.train.batch_size));
 
-    describe_run(*log_, config);
+    describe_run(*log_, experiment);
     log_->declare_series("train", {{"loss", "nat/token", "training loss of the step's batch"},
                                    {"lr", "1", "learning rate of the step"},
                                    {"grad_norm", "1", "global gradient norm before clipping"},
@@ -70,22 +83,36 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
 }
 
 void Recorder::declare_head_metrics() {
-    const Config& config = experiment_.config;
     const ProbeSetup setup{experiment_.model, experiment_.task->seq_len(), experiment_.task->class_names()};
-    for (const auto& [name, every] : config.log.probes) {
-        probes_.push_back({name, "probe " + name, every, make_probe(name)});
-        log_->declare_metric(probes_.back().probe->spec(setup), config.train.dtype == "float64");
+    std::set<std::string> probes;
+    bool attention = false;
+    for (const Config* each : all_configs(experiment_)) {
+        for (const auto& [name, every] : each->log.probes) probes.insert(name);
+        attention = attention || each->log.attention > 0;
     }
-    if (config.log.attention > 0) attention_maps_.emplace(experiment_, probe_batches_, *log_);
+    for (const std::string& name : probes) {
+        probes_.push_back({name, "probe " + name, make_probe(name)});
+        log_->declare_metric(probes_.back().probe->spec(setup), experiment_.config.train.dtype == "float64");
+    }
+    if (attention) attention_maps_.emplace(experiment_, probe_batches(0), *log_);
 }
 
 std::optional<double> Recorder::evaluate(std::int64_t step,
                                          const std::function<void(std::int64_t, double, double)>& on_eval) {
-    if (eval_batches_.empty()) return std::nullopt;
-    const Evaluation result = experiments::evaluate(model_, *experiment_.task, eval_batches_, between_passes_);
+    const std::vector<Batch>& batches = eval_batches(step);
+    if (batches.empty()) return std::nullopt;
+    const Evaluation result = experiments::evaluate(model_, *experiment_.task, batches, between_passes_);
     log_->append("eval", step, evaluation_row(*experiment_.task, result));
     if (on_eval) on_eval(step, result.loss, result.accuracy);
     return result.loss;
+}
+
+const std::vector<Batch>& Recorder::eval_batches(std::int64_t step) const {
+    return eval_batches_.at(experiment_.config_at(step).eval.batches);
+}
+
+const std::vector<Batch>& Recorder::probe_batches(std::int64_t step) const {
+    return first_train_batch_.empty() ? eval_batches(step) : first_train_batch_;
 }
 
 ProbeContext Recorder::context(std::int64_t step) const {
@@ -93,14 +120,18 @@ ProbeContext Recorder::context(std::int64_t step) const {
             .step = step,
             .seed = experiment_.config.seed,
             .task = *experiment_.task,
-            .eval_batches = probe_batches_,
+            .eval_batches = probe_batches(step),
             .micro_batches = experiment_.config.train.accumulate};
 }
 
 std::vector<const Recorder::DueProbe*> Recorder::due_probes(std::int64_t step, ProbeStage stage) const {
     std::vector<const DueProbe*> found;
-    for (const DueProbe& entry : probes_)
-        if (due(step, entry.every) && entry.probe->stage() == stage) found.push_back(&entry);
+    const std::map<std::string, std::int64_t>& wanted = settings(step).probes;
+    for (const DueProbe& entry : probes_) {
+        if (entry.probe->stage() != stage) continue;
+        const auto every = wanted.find(entry.name);
+        if (every != wanted.end() && due(step, every->second)) found.push_back(&entry);
+    }
     return found;
 }
 
@@ -130,7 +161,7 @@ void Recorder::at_weights(TrainingState& state) {
     const std::int64_t step = state.steps_done();
     measure(context(step), ProbeStage::weights);
     measure_activations(context(step));
-    if (!attention_maps_ || !due(step, experiment_.config.log.attention)) return;
+    if (!attention_maps_ || !due(step, settings(step).attention)) return;
     attention_maps_->measure(model_, step);
     Profile::mark(Profile::Phase::other, "attention maps");
 }
@@ -140,7 +171,7 @@ void Recorder::at_gradients(TrainingState& state, const Batch& batch) {
     ProbeContext trained = context(step);
     trained.batch = &batch;
     measure(trained, ProbeStage::gradients);
-    if (!due(step, experiment_.config.log.every)) return;
+    if (!due(step, settings(step).every)) return;
     std::vector<Tensor> weights;
     std::vector<Tensor> gradients;
     for (const nn::Parameter& parameter : parameters_) {
@@ -175,7 +206,7 @@ void Recorder::after_update(TrainingState& state, const Batch& batch) {
 
 void Recorder::after_step(TrainingState& state, const StepResult& result) {
     const std::int64_t step = state.steps_done() - 1;
-    if (!due(step, experiment_.config.log.every)) return;
+    if (!due(step, settings(step).every)) return;
     log_->append("train", step,
                  {result.loss, result.lr, result.grad_norm, static_cast<double>(state.tokens_seen()), elapsed()});
 }

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,9 +18,10 @@
 
 namespace headscope::experiments {
 
+/// Every row is made as the config of its step says, see Experiment::config_at().
 class Recorder : public Observer {
 public:
-    /// Declares all series of the experiment in `log` and publishes it for the first time.
+    /// Declares all series of the experiment, its history included, in `log` and publishes it for the first time.
     Recorder(const Experiment& experiment, nn::Transformer& model, std::unique_ptr<Log> log);
 
     /// `between` is called between the forward passes of evaluations and probes; it may throw, to end what goes on. The
@@ -56,11 +58,15 @@ private:
     struct DueProbe {
         std::string name;
         std::string profile_name;
-        std::int64_t every;
         std::unique_ptr<Probe> probe;
     };
     void declare_head_metrics();
     ProbeContext context(std::int64_t step) const;
+    const LogConfig& settings(std::int64_t step) const { return experiment_.config_at(step).log; }
+    /// Of /eval; empty without evaluation data.
+    const std::vector<Batch>& eval_batches(std::int64_t step) const;
+    /// The same, or the first training batch.
+    const std::vector<Batch>& probe_batches(std::int64_t step) const;
     std::vector<const DueProbe*> due_probes(std::int64_t step, ProbeStage stage) const;
     void append(const DueProbe& entry, std::int64_t step, const std::vector<double>& values);
     void measure(const ProbeContext& context, ProbeStage stage);
@@ -71,8 +77,8 @@ private:
     nn::Transformer& model_;
     std::vector<nn::Parameter> parameters_;
     std::vector<DueProbe> probes_;
-    std::vector<Batch> eval_batches_;   ///< of /eval; empty without evaluation data
-    std::vector<Batch> probe_batches_;  ///< the same, or the first training batch
+    std::map<std::int64_t, std::vector<Batch>> eval_batches_;  ///< by eval.batches
+    std::vector<Batch> first_train_batch_;                     ///< when there is no evaluation data
     std::function<void()> between_passes_;
     std::vector<Tensor> before_;  ///< the parameters before the update; of the last step that needed them
     std::unique_ptr<Log> log_;

@@ -45,10 +45,10 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
     Recorder recorder(run.experiment, state.model(), std::move(log));
     recorder.start_clock(0);
     // Step `to` is trained too, for the rows that describe its gradients and its update, unless the run ended there.
-    const bool at_end = to == config.train.steps || (run.finished && to == run.last_step);
+    const bool at_end = to == run.experiment.config_at(to).train.steps || (run.finished && to == run.last_step);
     const LoopEnd end{.step = at_end ? to : to + 1, .looks_at_weights = at_end};
     const RunHooks silent;
-    EvaluationObserver evaluation(config, recorder, silent);
+    EvaluationObserver evaluation(run.experiment, recorder, silent);
     HistoryCheck history(run, true);
     ProgressObserver progress(hooks, from, to + 1, state.tokens_seen());
     try {

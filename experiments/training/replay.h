@@ -11,12 +11,12 @@
 namespace headscope::experiments {
 
 /// Throws UsageError that lists every override which a replay may not make: it may log more, or less, and look at the
-/// weights of other steps, but never train otherwise (log.*, eval.every; train.steps for the schedule of a run that was
-/// resumed with another number).
+/// weights of other steps, but never train otherwise (log.*, eval.every; train.steps for a run that was resumed with
+/// another number by a version that kept no history of its config).
 void check_replay_overrides(const std::vector<std::string>& overrides);
 
 /// Computes steps `from` to `to` again, both included, and leaves OUT/log.h5: a log like any other with the rows of
-/// these steps, by the probes of `run`'s config, and root attributes lineage = "replay", parent, parent_run_id,
+/// these steps, by the probes of `run`'s config then, and root attributes lineage = "replay", parent, parent_run_id,
 /// parent_step (= from), changes (= the overrides). Row `to` is complete: its step is trained too, unless the run ended
 /// there. Every row that the run has as well is compared. Throws UsageError when the window is not inside the run or
 /// OUT exists, CheckFailed when a bit differs. Whatever is thrown, OUT is gone then.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 #include "autograd/profile.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
+#include "experiments/config/config_history.h"
 #include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
@@ -40,6 +42,24 @@ private:
     std::optional<ThreadLimit> limit_;
 };
 
+/// What another train.steps does to the learning rate of `step`, in a sentence; empty when the schedule does not depend
+/// on it.
+std::string rate_changes(const Config& config, std::int64_t step, std::int64_t steps_before, std::int64_t steps_now) {
+    if (steps_before == steps_now || step > steps_before || step > steps_now || steps_before == 0) return {};
+    const auto schedule = config.schedule.settings->build(schedule_context(config));
+    const std::int64_t last = std::min(steps_before, steps_now);
+    const auto differs = [&](std::int64_t at) {
+        return schedule->factor(at, steps_before) != schedule->factor(at, steps_now);
+    };
+    if (!differs(step) && !differs(step + (last - step) / 2) && !differs(last)) return {};
+    const auto rate = [&](std::int64_t steps) { return config.optimizer.lr * schedule->factor(step, steps); };
+    return fmt::format(
+        "schedule.type = \"{}\" depends on train.steps: the learning rate of step {} is {:.6g} with train.steps = {} "
+        "and "
+        "would be {:.6g} with {}",
+        config.schedule.type, step, rate(steps_now), steps_now, rate(steps_before), steps_before);
+}
+
 /// Training in a folder that exists, is locked and holds config.toml.
 class RunInFolder {
 public:
@@ -53,7 +73,8 @@ public:
     }
 
     /// From the newest good checkpoint; from the start when there is none. False when there is nothing left to do.
-    bool go_on() {
+    /// `history`: of the experiment, which gets it from the log.
+    bool go_on(ConfigHistory& history) {
         std::vector<std::string> notes;
         const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, notes);
         if (checkpoint)
@@ -71,10 +92,20 @@ public:
             throw UsageError("resume: train.steps = " + std::to_string(config_.train.steps) +
                              ", but the run has done " + std::to_string(checkpoint->step) + " steps already");
         state_.restore(*checkpoint);
+        const std::int64_t step = checkpoint->step;
+        const ConfigHistory before = config_history_of(LogReader(paths_.log), config_);
+        history = before;
+        const Config was = experiment_.config_at(step);
+        history = continued(before, step, config_);
         if (is_finished(config_, *checkpoint)) return false;
-        recorder_.emplace(experiment_, state_.model(), Log::reopen(paths_.log, checkpoint->step));
-        for (const std::string& note : notes) recorder_->event(checkpoint->step, "resume", note);
-        recorder_->event(checkpoint->step, "resume", "from step " + std::to_string(checkpoint->step));
+        const std::string changes = describe_resume_changes(was, experiment_.config_at(step));
+        const std::string rates = rate_changes(config_, step, was.train.steps, experiment_.config_at(step).train.steps);
+        if (!rates.empty()) hooks_.message(rates);
+        recorder_.emplace(experiment_, state_.model(), Log::reopen(paths_.log, step));
+        for (const std::string& note : notes) recorder_->event(step, "resume", note);
+        recorder_->event(step, "resume",
+                         fmt::format("from step {}{}{}", step, changes.empty() ? "" : ", with ", changes));
+        if (!rates.empty()) recorder_->event(step, "resume", rates);
         train(checkpoint->best, checkpoint->elapsed);
         return true;
     }
@@ -90,7 +121,7 @@ private:
             if (hooks_.stop != nullptr && hooks_.stop->load()) throw StopRequested();
         });
         Profile::mark(Profile::Phase::other, "start");
-        BestEvaluationObserver evaluation(config_, *recorder_, hooks_, paths_.checkpoints, best);
+        BestEvaluationObserver evaluation(experiment_, *recorder_, hooks_, paths_.checkpoints, best);
         CheckpointObserver checkpoints(config_, *recorder_, evaluation, paths_.checkpoints, steps_done());
         ProgressObserver progress(hooks_, 0, config_.train.steps, state_.tokens_seen());
         try {
@@ -203,7 +234,7 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
     const RunLock lock(paths.folder, options.hooks.on_message);
     Config config = load_config(paths.config, overrides);
     if (const std::optional<Checkpoint> last = finished_at(paths, config)) return {folder, last->step, true};
-    const Experiment experiment = build_experiment(std::move(config));
+    Experiment experiment = build_experiment(std::move(config));
     remove_temporary_files(paths.folder);
     remove_temporary_files(paths.checkpoints);
     // The folder says what the run is from now on; checkpoints past the new end are go_on()'s to refuse.
@@ -212,7 +243,7 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
     if (!overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps))
         write_config_file(paths.config, experiment.config);
     RunInFolder run(experiment, folder, options.hooks);
-    const bool trained = run.go_on();
+    const bool trained = run.go_on(experiment.history);
     return {folder, run.steps_done(), !trained};
 }
 
@@ -220,13 +251,17 @@ RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<
                    const RunOptions& options) {
     const Threads threads(options);
     const PastRun parent = open_past_run(run);
-    const Experiment changed = build_experiment(load_config(parent.paths.config, overrides));
+    Experiment changed = build_experiment(load_config(parent.paths.config, overrides));
     for (const std::string& note : changed.config.notes) options.hooks.message(note);
+    changed.history = overridden(parent.experiment.history, step, overrides);
+    const std::string rates = rate_changes(changed.config, step, parent.experiment.config_at(step).train.steps,
+                                           changed.config_at(step).train.steps);
+    if (!rates.empty()) options.hooks.message(rates);
     const std::string out = options.out.empty() ? fmt::format("{}-fork-{}", without_slash(run), step) : options.out;
     make_fork(parent, changed, step, joined(overrides), out, options.hooks);
     const RunLock lock(out, options.hooks.on_message);
     RunInFolder fork(changed, out, options.hooks);
-    fork.go_on();
+    fork.go_on(changed.history);
     return {out, fork.steps_done()};
 }
 

@@ -31,13 +31,14 @@ struct RunResult {
 RunResult start_run(const Experiment& experiment, const RunOptions& options = {});
 
 /// Goes on with a run that was stopped or killed, from its newest good checkpoint (from the start, when it died before
-/// its first). `overrides` may change what may_change_on_resume() allows. Throws UsageError, NumericError, IoError,
-/// Stopped.
+/// its first). `overrides` may change what may_change_on_resume() allows; the log keeps from which step on
+/// (config_history.h). Throws UsageError, NumericError, IoError, Stopped.
 RunResult resume_run(const std::string& folder, const std::vector<std::string>& overrides = {},
                      const RunOptions& options = {});
 
 /// Trains a new run, in <run>-fork-<step>, that begins where `run` was after `step` updates, with something changed:
-/// the old run is its exact control. Throws what fork.h and start_run() do.
+/// the old run is its exact control. What `run` changed when it was resumed, at later steps than `step` too, the fork
+/// does at the same steps, unless `overrides` say otherwise. Throws what fork.h and start_run() do.
 RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<std::string>& overrides,
                    const RunOptions& options = {});
 

@@ -78,7 +78,7 @@ StepResult TrainingState::step(const Observers& observers) {
     if (!std::isfinite(loss) || !std::isfinite(grad_norm)) fail_numerically(batch, loss, grad_norm);
     const double scale = config_.train.clip_norm > 0 ? optim::clip_scale(grad_norm, config_.train.clip_norm) : 1;
 
-    const double lr = config_.optimizer.lr * schedule_->factor(step_, config_.train.steps);
+    const double lr = config_.optimizer.lr * schedule_->factor(step_, experiment_.config_at(step_).train.steps);
     optimizer_->set_lr(lr);
     for (Observer* observer : observers) observer->before_update(*this);
     optimizer_->step(scale);

@@ -1,6 +1,7 @@
 """scripts/headscope.py: gives what h5py reads from the file, with names of axes; several runs side by side."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +45,20 @@ def test_series(folder):
         assert norm.dims == ("step", "layer", "head", "projection") and norm.values.shape == (3, 2, 3, 4)
         assert np.array_equal(norm.values, log["heads/grad_norm/value"])
         assert list(norm.coords["projection"]) == ["q", "k", "v", "o"]
+
+
+def test_what_resume_changed(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "a-s1", run)
+    with headscope.open(run) as log:
+        assert log.settings(3) == log.settings()
+    run_headscope("resume", run, "train.steps=18", "eval.every=9", "log.probes.overlap=", "log.probes.role=3")
+    with headscope.open(run) as log:
+        assert log.settings(12) == log.settings() and log.settings()["train"]["steps"] == 18
+        before = log.settings(11)
+        assert before["train"]["steps"] == 12 and before["eval"] == {"every": 6, "batches": 2, "patience": 0}
+        assert before["log"]["probes"]["overlap"] == 6 and "overlap" not in log.settings()["log"]["probes"]
+        assert before["model"] == log.settings()["model"]
 
 
 def test_whether_a_run_is_alive(folder, tmp_path):
