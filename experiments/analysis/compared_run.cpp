@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <string_view>
 
 #include "experiments/analysis/comparison.h"
 #include "experiments/base/errors.h"
+#include "experiments/config/config.h"
 #include "experiments/config/document.h"
 #include "experiments/probes/roles.h"
 #include "experiments/storage/log_reader.h"
@@ -46,11 +48,26 @@ void flatten(const TomlValue& table, const std::string& prefix, ComparedRun& run
     }
 }
 
+/// Where data were is one thing, however the path was given.
+void name_data(ComparedRun& run) {
+    constexpr std::string_view noted = "task.absolute_";
+    const auto is_noted = [&](const std::string& key) { return key.starts_with(noted) && is_data_path(key); };
+    for (const std::string& key : run.keys)
+        if (is_noted(key)) run.config["task." + key.substr(noted.size())] = run.config[key];
+    std::erase_if(run.keys, is_noted);
+    std::erase_if(run.config, [&](const auto& value) { return is_noted(value.first); });
+}
+
 void read_config(const LogReader& log, ComparedRun& run) {
     Problems problems;
     const TomlValue root = parse_document(log.resolved_config(), run.folder + ": /config/resolved", problems);
     problems.raise();
     flatten(root, "", run);
+    name_data(run);
+    if (const std::optional<std::string> digest = log.data_sha256()) {
+        run.keys.emplace_back("data");
+        run.config["data"] = {digest->empty() ? "drawn" : digest->substr(0, 12), std::nullopt};
+    }
 }
 
 /// A quantity over the steps.

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "experiments/base/errors.h"
+#include "experiments/config/config.h"
 #include "experiments/probes/roles.h"
 
 namespace headscope::experiments {
@@ -38,6 +39,22 @@ std::vector<std::string> differing_keys(const std::vector<ComparedRun>& runs) {
         return std::ranges::all_of(runs, [&](const ComparedRun& run) { return run.config.contains(key); });
     });
     return differs;
+}
+
+/// Leaves one of the two ways of telling data apart: what they hold, or where they are.
+std::vector<ComparedRun> with_one_name_for_data(std::vector<ComparedRun> runs, std::vector<std::string>& notes) {
+    const auto is_path = [](const std::string& key) { return is_data_path(key); };
+    const bool known = std::ranges::all_of(runs, [](const ComparedRun& run) { return run.config.contains("data"); });
+    const bool any_path =
+        std::ranges::any_of(runs, [&](const ComparedRun& run) { return std::ranges::any_of(run.keys, is_path); });
+    if (!known && any_path)
+        notes.emplace_back("Not every log tells what its data hold (schema 1.0): data are told apart by their paths.");
+    for (ComparedRun& run : runs) {
+        const auto drop = [&](const std::string& key) { return known ? is_path(key) : key == "data"; };
+        std::erase_if(run.keys, drop);
+        std::erase_if(run.config, [&](const auto& value) { return drop(value.first); });
+    }
+    return runs;
 }
 
 /// Missing values first, then numbers by size, then texts.
@@ -224,9 +241,11 @@ Estimate estimate(const std::vector<double>& values) {
     return {mean, mean - half_width, mean + half_width, least, most, n};
 }
 
-Comparison compare(const std::vector<ComparedRun>& runs, const CompareOptions& options, const std::string& against) {
-    require_quantities(runs, options);
+Comparison compare(const std::vector<ComparedRun>& all_runs, const CompareOptions& options,
+                   const std::string& against) {
+    require_quantities(all_runs, options);
     Comparison comparison;
+    const std::vector<ComparedRun> runs = with_one_name_for_data(all_runs, comparison.notes);
     comparison.differs = differing_keys(runs);
     comparison.groups = grouped(runs, comparison);
     comparison.quantities = common_quantities(runs, comparison.notes);

@@ -40,8 +40,9 @@ struct ComparedRun {
     std::string folder;
     RunState state;
     std::int64_t seed = 0, step = 0;
-    std::map<std::string, ConfigValue> config;  ///< by dotted key, without `name` and `seed`
-    std::vector<std::string> keys;              ///< of the config, in its order
+    /// By dotted key, without `name` and `seed`. Paths of data are absolute; "data" is what the data are known by.
+    std::map<std::string, ConfigValue> config;
+    std::vector<std::string> keys;  ///< of the config, in its order
     std::vector<Quantity> logged;
     std::map<std::string, double> values;  ///< by name of quantity; NaN without a row
 };
@@ -77,9 +78,10 @@ struct Comparison {
 /// IoError when the log is damaged.
 ComparedRun read_compared_run(const std::string& folder, const CompareOptions& options = {});
 
-/// Groups runs by the config values in which they differ. `against` chooses the baseline: "lr=0.001" or
-/// "optimizer.lr=0.001 num_heads=2"; empty: the first group. Throws UsageError when that is not exactly one group, and
-/// when no run has one of the quantities asked for.
+/// Groups runs by the config values in which they differ, and by what their data hold; by the paths of these when a log
+/// of schema 1.0 among them does not tell. `against` chooses the baseline: "lr=0.001" or "optimizer.lr=0.001
+/// num_heads=2"; empty: the first group. Throws UsageError when that is not exactly one group, and when no run has one
+/// of the quantities asked for.
 Comparison compare(const std::vector<ComparedRun>& runs, const CompareOptions& options = {},
                    const std::string& against = {});
 

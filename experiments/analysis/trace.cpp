@@ -19,6 +19,7 @@
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/tasks/token_file.h"
+#include "experiments/training/belonging.h"
 
 namespace headscope::experiments {
 
@@ -26,22 +27,52 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// The weights, and the tokens that they are to read.
+struct Traced {
+    Checkpoint checkpoint;
+    TokenFile tokens;
+};
+
+/// Different tokens that the weights of a checkpoint know.
+std::int64_t vocab_size_of(const Checkpoint& checkpoint) {
+    const auto embedding = checkpoint.model.find("embedding.weight");  // [V, d_model]
+    if (embedding == checkpoint.model.end() || embedding->second.rank() != 2)
+        throw IoError(
+            fmt::format("trace: the checkpoint of step {} has no embedding.weight [V, d_model]; it is none of "
+                        "a model that headscope trains",
+                        checkpoint.step));
+    return embedding->second.size(0);
+}
+
+constexpr std::int64_t any_length = 0;  // of sequences: the model itself says what is too long for it
+
+/// Of a checkpoint: nothing but the folder of checkpoints is needed.
+Traced with_checkpoint(Checkpoint checkpoint, const std::string& tokens_path) {
+    TokenFile tokens = read_token_file(tokens_path, vocab_size_of(checkpoint), any_length);
+    return {std::move(checkpoint), std::move(tokens)};
+}
+
 /// The state asked for, or the newest checkpoint that is whole.
-Checkpoint load(const std::string& run, std::optional<std::int64_t> step, const RunHooks& hooks) {
+Traced load(const std::string& run, const std::vector<std::string>& overrides, std::optional<std::int64_t> step,
+            const std::string& tokens_path, const RunHooks& hooks) {
     const std::string folder = RunPaths(run).checkpoints;
+    std::optional<PastRun> past;  // opened when the data are named, so that wrong ones are said to be wrong
+    if (!overrides.empty()) past = open_past_run(run, overrides);
     if (step) {
         const std::string path = folder + "/" + checkpoint_name(*step);
-        if (path_exists(path)) return load_checkpoint(path);  // needs no log
-        return state_at(open_past_run(run), *step, hooks);
+        if (path_exists(path)) return with_checkpoint(load_checkpoint(path), tokens_path);
+        if (!past) past = open_past_run(run);
+        TokenFile tokens = read_token_file(tokens_path, past->experiment.task->vocab_size(), any_length);
+        return {state_at(*past, *step, hooks), std::move(tokens)};
     }
     std::vector<std::string> passed_over;
-    const std::optional<Checkpoint> newest = load_newest_good(folder, passed_over);
+    std::optional<Checkpoint> newest = load_newest_good(folder, passed_over);
     if (!newest && passed_over.empty())
         throw UsageError("trace: " + run + " has no checkpoint yet; --step N computes the weights again");
     if (!newest) throw IoError(passed_over.back());
     if (hooks.on_message)
         for (const std::string& message : passed_over) hooks.on_message(message);
-    return *newest;
+    return with_checkpoint(std::move(*newest), tokens_path);
 }
 
 /// Batch `index` of [batches, B, T] as [B, T].
@@ -173,23 +204,29 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatas
 
 }  // namespace
 
-TraceResult trace_run(const std::string& run, std::optional<std::int64_t> step, const std::string& tokens_path,
-                      const std::string& out, const RunHooks& hooks) {
+TraceResult trace_run(const std::string& run, const std::vector<std::string>& overrides,
+                      std::optional<std::int64_t> step, const std::string& tokens_path, const std::string& out,
+                      const RunHooks& hooks) {
     const RunPaths paths(run);
     if (!path_exists(paths.config))
         throw UsageError("trace: " + run + " holds no config.toml; name the folder of a run");
     if (fs::exists(fs::symlink_status(out)))
         throw UsageError("trace: " + out + " exists already; give another name with -o");
-    const Experiment experiment = build_experiment_of_any_size(load_config(paths.config));
-    constexpr std::int64_t any_length = 0;  // the model itself says what is too long for it
-    const TokenFile tokens = read_token_file(tokens_path, experiment.task->vocab_size(), any_length);
-    const Checkpoint checkpoint = load(run, step, hooks);
-    if (checkpoint.config_identity != config_identity(experiment.config))
+    check_data_overrides(overrides);
+    const Config config = load_config(paths.config);
+    const auto [checkpoint, tokens] = load(run, overrides, step, tokens_path, hooks);
+    // A checkpoint needs no log, unless the data of a run of schema 1.0 have moved.
+    const auto belongs_by_log = [&] {
+        if (!path_exists(paths.log)) return false;
+        const LogReader log(paths.log);
+        return belongs(checkpoint, config, &log);
+    };
+    if (!belongs(checkpoint, config, nullptr) && !belongs_by_log())
         throw UsageError(fmt::format("trace: the checkpoint of step {} in {} belongs to another config than {}",
                                      checkpoint.step, paths.checkpoints, paths.config));
 
-    nn::Transformer model(experiment.model);
-    if (experiment.config.train.dtype == "float64") model.to(DType::f64);
+    nn::Transformer model(model_of(config, vocab_size_of(checkpoint)));
+    if (config.train.dtype == "float64") model.to(DType::f64);
     model.load_state_dict(checkpoint.model);
     model.eval();
     model.zero_grad();

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "experiments/training/past_run.h"
 
@@ -27,9 +28,12 @@ struct TraceResult {
 };
 
 /// Runs the tokens of `tokens_path` (/inputs and /targets, i64 [batches, B, T]) through the weights after `step`
-/// updates, without one those of the newest checkpoint that is whole, and writes `out`. Throws UsageError when there is
-/// no such run or step, or `out` exists; IoError for what cannot be read or written; what state_at() throws.
-TraceResult trace_run(const std::string& run, std::optional<std::int64_t> step, const std::string& tokens_path,
-                      const std::string& out, const RunHooks& hooks);
+/// updates, without one those of the newest checkpoint that is whole, and writes `out`. The run's data are needed only
+/// for a step without a checkpoint; `overrides` may say where they are, and are then held against the run's. Throws
+/// UsageError when there is no such run or step, or `out` exists; IoError for what cannot be read or written; what
+/// open_past_run() and state_at() throw.
+TraceResult trace_run(const std::string& run, const std::vector<std::string>& overrides,
+                      std::optional<std::int64_t> step, const std::string& tokens_path, const std::string& out,
+                      const RunHooks& hooks);
 
 }  // namespace headscope::experiments

@@ -21,6 +21,7 @@
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_state.h"
+#include "experiments/training/belonging.h"
 #include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
@@ -35,6 +36,8 @@ struct Expected {
     std::string identity;
     std::optional<Experiment> experiment;  ///< none when the data are not at hand
     std::unique_ptr<TrainingState> state;  ///< of that experiment; takes the checkpoints that fit
+    std::string no_experiment;             ///< why there is none
+    std::optional<LogReader> log;          ///< none when it cannot be read
 };
 
 /// Adds the message of the Error that `check` throws, without the name of the file, which the report has.
@@ -65,6 +68,7 @@ FileReport verify_config(const std::string& file, const std::string& path, Expec
     collect(report, path, [&] {
         require_file(path);
         expected.config = load_config(path);
+        find_moved_data(*expected.config, folder_of(path), {});
         expected.identity = config_identity(*expected.config);
     });
     if (!expected.config) return report;
@@ -72,9 +76,34 @@ FileReport verify_config(const std::string& file, const std::string& path, Expec
         expected.experiment = build_experiment_of_any_size(*expected.config);
         expected.state = std::make_unique<TrainingState>(*expected.experiment);
     } catch (const Error& error) {
-        report.note = fmt::format("no model to compare with: {}", error.what());
+        expected.no_experiment = error.what();
+        report.note = "no model to compare with: " + expected.no_experiment;
     }
     return report;
+}
+
+// --- data ---
+
+/// Adds a report when the data at hand are not those that the log tells of. Data that are not at hand are no fault.
+void verify_data(Expected& expected, const std::string& folder, std::vector<FileReport>& reports) {
+    if (!expected.config || !expected.log) return;
+    std::vector<std::string> found;
+    try {
+        for (const auto& [key, file] : data_paths(*expected.config)) found.push_back(file->require("verify", key));
+    } catch (const IoError&) {
+        return;
+    }
+    if (found.empty()) return;
+    FileReport report{fmt::format("{}", fmt::join(found, ", ")), "data", {}};
+    const std::optional<std::string> trained_on = expected.log->data_sha256();
+    if (expected.experiment) {
+        if (const auto difference = data_difference(*expected.experiment, folder, trained_on))
+            report.problems.push_back(*difference);
+    } else if (trained_on) {
+        report.problems.push_back(fmt::format("are not those of SHA-256 {} that the run was trained on: {}",
+                                              *trained_on, expected.no_experiment));
+    }
+    if (!report.good()) reports.push_back(report);
 }
 
 // --- checkpoints ---
@@ -92,8 +121,8 @@ void check_belonging(FileReport& report, const Checkpoint& checkpoint, const Exp
     if (name == "best.h5" && checkpoint.step != checkpoint.best.step)
         report.problems.push_back(
             fmt::format("holds step {}, and says that step {} was the best", checkpoint.step, checkpoint.best.step));
-    if (expected.config && checkpoint.config_identity != expected.identity)
-        report.problems.push_back("belongs to another config than config.toml");
+    if (expected.config && !belongs(checkpoint, *expected.config, expected.log ? &*expected.log : nullptr))
+        report.problems.push_back("belongs to another config than config.toml, or to other data than log.h5");
     else if (expected.state) collect(report, "", [&] { expected.state->restore(checkpoint); });
 }
 
@@ -258,6 +287,8 @@ std::vector<FileReport> verify_run(const std::string& folder) {
     if (path_exists(paths.config) || !is_replay(paths.log))
         reports.push_back(verify_config("config.toml", paths.config, expected));
     reports.push_back(verify_log("log.h5", paths.log, expected, paths.checkpoints));
+    if (reports.back().good()) expected.log.emplace(paths.log);
+    verify_data(expected, folder, reports);
     std::set<std::string> files;
     find_files(folder, "", files, reports);
     for (const std::string& file : files) {

@@ -1,5 +1,7 @@
 #include "experiments/base/fields.h"
 
+#include <fmt/format.h>
+
 namespace headscope::experiments {
 
 namespace {
@@ -57,7 +59,21 @@ Field& Fields::integer_table(std::string key, std::map<std::string, std::int64_t
     return field;
 }
 
+Field& Fields::path(const std::string& key, DataPath& value, std::string doc) {
+    const std::size_t first = fields_.size();
+    text(key, value.given, std::move(doc));
+    text("absolute_" + key, value.absolute, fmt::format("where {} was; a run notes it itself", key));
+    for (std::size_t i = first; i < fields_.size(); ++i) fields_[i].data_path = &value;
+    return fields_[first];
+}
+
+bool is_given_path(const Field& field) { return field.data_path != nullptr && field.value == &field.data_path->given; }
+
+bool is_noted_path(const Field& field) { return field.data_path != nullptr && field.value != &field.data_path->given; }
+
 bool is_unset(const Field& field) {
+    if (is_noted_path(field))
+        return field.data_path->given.empty() || static_cast<const std::string*>(field.value)->empty();
     if (field.kind == Field::Kind::integer)
         return *static_cast<const std::int64_t*>(field.value) < field.integer_range.min;
     if (field.kind == Field::Kind::real) return *static_cast<const double*>(field.value) < field.real_range.min;

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/base/data_path.h"
+
 namespace headscope::experiments {
 
 struct IntegerRange {
@@ -41,7 +43,8 @@ struct Field {
     RealRange real_range{};
     std::vector<std::string> choices;  ///< of choice and text_list
     bool required = false;
-    bool path = false;  ///< text that names a file: made absolute when read
+    /// Of the two keys that say where a file of data is: the path given, and what a run notes of it.
+    DataPath* data_path = nullptr;
     /// A choice between types with keys of their own: a table of these keys and `type` may stand in its place.
     bool typed = false;
     bool* given = nullptr;  ///< set to whether the file or the command line gave the key
@@ -50,6 +53,11 @@ struct Field {
 /// A value below its own range stands for one that is not set: another key decides, or it is known only later. It is
 /// not written out.
 bool is_unset(const Field& field);
+
+/// Does the key name a file of data as the user gave it?
+bool is_given_path(const Field& field);
+/// Is it what a run notes of where that file was? Not set when there is nothing to note.
+bool is_noted_path(const Field& field);
 
 /// Something wrong between the keys of one table.
 struct KeyProblem {
@@ -72,6 +80,9 @@ public:
     /// A table whose keys are `choices` and whose values are integers of `range` ([log.probes]).
     Field& integer_table(std::string key, std::map<std::string, std::int64_t>& value, std::vector<std::string> choices,
                          std::string doc, IntegerRange range = {});
+
+    /// A file of data: `key` as given, and `absolute_<key>`, which a run notes itself. Returns the first.
+    Field& path(const std::string& key, DataPath& value, std::string doc);
 
     const std::vector<Field>& list() const { return fields_; }
 

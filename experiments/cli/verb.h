@@ -72,6 +72,12 @@ struct Command {
 /// Throws UsageError.
 std::optional<Command> read_command_line(int argc, const char* const* argv);
 
+/// What verbs say of --other-data.
+inline constexpr const char* other_data_doc = "train on other data than the run's from here on";
+
+/// What verbs that look back at a run say of the keys that they take.
+inline constexpr const char* data_overrides_doc = "task.path=FILE when the run's data are elsewhere now";
+
 /// What verbs that take config keys say of them.
 inline constexpr const char* overrides_doc = "config keys to change, for example train.steps=100 optimizer.lr=3e-4";
 

@@ -163,16 +163,28 @@ Config parse_config(const std::string& text, const std::string& path, const std:
 ScheduleContext schedule_context(const Config& config);
 
 /// SHA-256, as hex, of what makes a run the run it is: the types, and every key that differs from its default but those
-/// that `resume` may change. So a new key is no other run, as long as its default is what was done before.
+/// that `resume` may change. So a new key is no other run, as long as its default is what was done before. What the
+/// data hold is known by Task::data_sha256().
 std::string config_identity(const Config& config);
+/// What programs of log schema 1.0 took for it: the absolute paths of the data count too.
+std::string config_identity_1_0(const Config& config);
 
 /// The same of its runs of all seeds and names.
 std::string config_family(Config config);
 
+/// The files of data that a config names, by key ("task.path"); those that it leaves empty are not among them.
+std::map<std::string, DataPath*> data_paths(Config& config);
+/// Does a key of that name say where data are ("task.path", "task.absolute_path") in any type of task?
+bool is_data_path(const std::string& path);
+/// The overrides that say where data are.
+std::vector<std::string> data_overrides(const std::vector<std::string>& overrides);
+
 /// May `resume` change the key ("log.every")? True for train.steps and all of eval, log and checkpoint.
 bool may_change_on_resume(const std::string& path);
-/// Throws UsageError that lists every override which `resume` may not make.
+/// Throws UsageError that lists every override which `resume` may not make: it may say where data are, too.
 void check_resume_overrides(const std::vector<std::string>& overrides);
+/// The same for verbs that look back at a run and change nothing: only where data are may be told.
+void check_data_overrides(const std::vector<std::string>& overrides);
 
 /// A run's config as it holds from some step on, see config_history.h.
 struct ConfigFrom {
@@ -182,7 +194,8 @@ struct ConfigFrom {
 
 /// Everything checked that can be before a byte is written: config plus data.
 struct Experiment {
-    Config config;  ///< with vocab_size-dependent values settled (batch_size of a `tokens` file, max_len)
+    /// With what depends on the data settled: batch_size of a `tokens` file, max_len, and where the data were found.
+    Config config;
     std::unique_ptr<Task> task;
     nn::TransformerOptions model;
     nn::InitOptions init;
@@ -198,5 +211,7 @@ struct Experiment {
 Experiment build_experiment(Config config);
 /// The same without looking at memory, for whoever only wants to know shapes.
 Experiment build_experiment_of_any_size(Config config);
+/// The model of a config that a run has left, where all is settled: without its data. `vocab_size` is that of the run.
+nn::TransformerOptions model_of(const Config& config, std::int64_t vocab_size);
 
 }  // namespace headscope::experiments

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <optional>
 
 #include "experiments/base/nearest.h"
@@ -184,7 +183,6 @@ private:
         std::optional<std::string> text = text_of(value);
         if (!text) return false;
         if (text->find('\0') != std::string::npos) return fail(value, path_ + " must not hold a NUL character");
-        if (field_.path && !text->empty()) *text = std::filesystem::absolute(*text).lexically_normal().string();
         *static_cast<std::string*>(field_.value) = *text;
         return true;
     }

@@ -43,7 +43,7 @@ std::string type_of(const Field& field) {
         case Field::Kind::integer: return "integer";
         case Field::Kind::real: return "number";
         case Field::Kind::boolean: return "true or false";
-        case Field::Kind::text: return field.path ? "path" : "string";
+        case Field::Kind::text: return field.data_path != nullptr ? "path" : "string";
         case Field::Kind::choice: return "string";
         case Field::Kind::text_list: return "list of strings";
         case Field::Kind::integer_table: return "table of integers";

@@ -59,6 +59,16 @@ void settle_max_len(Config& config, const ReadKeys& reading, Problems& problems)
     }
 }
 
+/// What the config notes of its data files, as far as it is about the files that are given.
+void settle_data_paths(Config& config, const ReadKeys& reading) {
+    const auto from_command_line = [&](const std::string& key) { return reading.place_of({key}).source > 0; };
+    for (const auto& [key, file] : data_paths(config)) {
+        if (from_command_line(key)) file->absolute.clear();
+        file->drop_foreign_notes();
+        if (file->absolute.empty()) file->absolute = file->places().front();
+    }
+}
+
 /// Was any key of a table ("task.") refused?
 bool any_bad(const ReadKeys& reading, const std::string& table) {
     return std::any_of(reading.bad.begin(), reading.bad.end(),
@@ -147,6 +157,7 @@ void derive_and_check(Config& config, const ReadKeys& reading, Problems& problem
     settle_head_dim(config, reading, problems);
     if (!config.model.d_ff_given && reading.good({"model.d_model"})) config.model.d_ff = 4 * config.model.d_model;
     settle_max_len(config, reading, problems);
+    settle_data_paths(config, reading);
     if (!config.model.kv_heads_given && reading.good({"model.num_heads"}))
         config.model.kv_heads = config.model.num_heads;
     check_model(config, reading, problems);

@@ -29,7 +29,10 @@ nn::InitScheme scheme_of(const std::string& name) {
     return nn::InitScheme::xavier_uniform;
 }
 
-nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t vocab_size) {
+}  // namespace
+
+nn::TransformerOptions model_of(const Config& config, std::int64_t vocab_size) {
+    const ModelConfig& model = config.model;
     nn::TransformerOptions options;
     options.vocab_size = vocab_size;
     options.max_len = model.max_len;
@@ -55,6 +58,8 @@ nn::TransformerOptions model_options(const ModelConfig& model, std::int64_t voca
     return options;
 }
 
+namespace {
+
 nn::InitOptions init_options(const InitConfig& init) {
     nn::InitOptions options;
     options.scheme = scheme_of(init.scheme);
@@ -75,6 +80,11 @@ void refuse_uncountable(const nn::TransformerOptions& model) {
         fmt::format("model: a training step needs about {} of memory, more than is available; the largest part is one "
                     "W_q with {}; make model.num_heads, model.head_dim or model.d_model smaller",
                     readable_bytes(4 * elements), readable_bytes(4 * elements)));
+}
+
+void note_places(Config& config) {
+    for (const auto& [key, file] : data_paths(config))
+        if (const std::optional<std::string> place = file->found()) file->absolute = *place;
 }
 
 // The data may fix the batch size, and the input length decides how many positions there must be.
@@ -109,9 +119,10 @@ void settle_by_task(Config& config, const Task& task) {
 
 Experiment build_experiment_of_any_size(Config config) {
     Experiment experiment;
+    note_places(config);
     experiment.task = config.task.settings->build(static_cast<std::uint64_t>(config.seed));
     settle_by_task(config, *experiment.task);
-    experiment.model = model_options(config.model, experiment.task->vocab_size());
+    experiment.model = model_of(config, experiment.task->vocab_size());
     refuse_uncountable(experiment.model);
     experiment.init = init_options(config.init);
     experiment.config = std::move(config);

@@ -56,7 +56,8 @@ std::map<std::string, std::string> config_values(const Config& config) {
     for (const Section& section : sections_of(copy))
         for (const Field& field : section.fields.list()) {
             const std::string path = join_path(section.name, field.key);
-            if (field.kind != Field::Kind::integer_table && !is_unset(field)) values[path] = value_of(field);
+            if (field.kind == Field::Kind::integer_table || field.data_path != nullptr || is_unset(field)) continue;
+            values[path] = value_of(field);
         }
     return values;
 }

@@ -114,6 +114,7 @@ std::vector<std::byte> pack(const Checkpoint& checkpoint) {
     file.set_attribute("/trainer", "tokens_seen", checkpoint.tokens_seen);
     file.set_attribute("/trainer", "elapsed", checkpoint.elapsed);
     file.set_attribute("/trainer", "config_sha256", checkpoint.config_identity);
+    file.set_attribute("/trainer", "data_sha256", checkpoint.data_sha256);
     file.set_attribute("/trainer", "best_step", checkpoint.best.step);
     file.set_attribute("/trainer", "best_loss", checkpoint.best.loss);
     file.set_attribute("/trainer", "evaluations_since_best", checkpoint.best.since);
@@ -141,7 +142,10 @@ Checkpoint unpack(const hdf5::File& file) {
     checkpoint.tokens_seen = file.integer_attribute("/trainer", "tokens_seen");
     checkpoint.elapsed = file.number_attribute("/trainer", "elapsed");
     checkpoint.config_identity = file.text_attribute("/trainer", "config_sha256");
-    if (file.has_attribute("/trainer", "best_step")) {  // older checkpoints say nothing about it
+    // Older checkpoints say nothing about data and the best evaluation.
+    if (file.has_attribute("/trainer", "data_sha256"))
+        checkpoint.data_sha256 = file.text_attribute("/trainer", "data_sha256");
+    if (file.has_attribute("/trainer", "best_step")) {
         checkpoint.best.step = file.integer_attribute("/trainer", "best_step");
         checkpoint.best.loss = file.number_attribute("/trainer", "best_loss");
         checkpoint.best.since = file.integer_attribute("/trainer", "evaluations_since_best");

@@ -4,9 +4,10 @@
 // all that follows the block, as text. Damage is found before the HDF5 library sees a byte. It holds
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
-//   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256; and of the
-//                                        best evaluation so far, at a step that eval.every divides, best_step,
-//                                        best_loss, evaluations_since_best, last_evaluation (a step)
+//   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256, data_sha256
+//                                        (of the data; older files lack it); and of the best evaluation so far, at a
+//                                        step that eval.every divides, best_step, best_loss, evaluations_since_best,
+//                                        last_evaluation (a step)
 // Checkpoints too are checkpoints/best.h5, written with checkpoint.best = true: that of the lowest evaluation loss; and
 // checkpoints/start.h5, where a fork of another run begins: it stays for good, as the fork cannot be computed without
 // it. Equal contents give equal bytes.
@@ -29,6 +30,7 @@ struct Checkpoint {
     std::int64_t tokens_seen = 0;
     double elapsed = 0;           ///< seconds trained so far
     std::string config_identity;  ///< see config.h
+    std::string data_sha256;      ///< of the data it was trained on; empty: none, or not known
     BestEvaluation best;
     nn::StateDict model;
     optim::OptimizerState optimizer;

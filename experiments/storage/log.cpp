@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <ctime>
+#include <filesystem>
 #include <span>
 #include <utility>
 
@@ -16,6 +17,8 @@
 namespace headscope::experiments {
 
 namespace {
+
+constexpr const char* config_identity_1_0 = "config_identity_1_0";
 
 /// The order of the datasets of /events.
 enum EventColumn : std::size_t { event_time, event_kind, event_message };
@@ -38,6 +41,7 @@ struct Log::State {
     hdf5::File file;
     LogTables tables;
 
+    void note_folder();
     void declare_events();
     void drop_events(std::int64_t first_step, bool keep_history);
     static std::unique_ptr<State> truncated(const std::string& path, std::int64_t first_step);
@@ -46,6 +50,11 @@ struct Log::State {
     void add_scale(const std::string& group, const Dimension& dimension);
 };
 
+void Log::State::note_folder() {
+    const std::filesystem::path folder = folder_of(path);
+    file.set_attribute("/", "folder", std::filesystem::absolute(folder).lexically_normal().string());
+}
+
 void Log::State::declare_events() {
     tables.declare("/events", {{"time", "s", "seconds since 1970-01-01 00:00 UTC", hdf5::Type::i64},
                                {"kind", "1", "what happened", hdf5::Type::text},
@@ -53,7 +62,7 @@ void Log::State::declare_events() {
 }
 
 // Declared, so that all have a row per step. Events of the steps that are done again will happen again. That the run
-// was forked or resumed will not.
+// was forked or resumed, or given other data, will not.
 void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
     const std::vector<std::int64_t> steps = file.read<std::int64_t>("/events/step"),
                                     times = file.read<std::int64_t>("/events/time");
@@ -63,7 +72,7 @@ void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
         file.truncate_rows(std::string("/events/") + name, 0);
     }
     for (std::size_t i = 0; i < steps.size(); ++i) {
-        const bool history = kinds[i] == "resume" || kinds[i] == "fork";
+        const bool history = kinds[i] == "resume" || kinds[i] == "fork" || kinds[i] == "data";
         if (steps[i] >= first_step && !(keep_history && history)) continue;
         add_event(tables.table("/events"), steps[i], times[i], kinds[i], messages[i]);
     }
@@ -90,6 +99,7 @@ void Log::State::add_scale(const std::string& group, const Dimension& dimension)
 Log::Log(std::string path) : state_(std::make_unique<State>(std::move(path), hdf5::File::create_in_memory())) {
     state_->file.set_attribute("/", "schema_name", std::string(log_schema_name));
     state_->file.set_attribute("/", "schema_version", std::string(log_schema_version));
+    state_->note_folder();
     state_->declare_events();
 }
 
@@ -109,19 +119,25 @@ std::unique_ptr<Log::State> Log::State::truncated(const std::string& path, std::
         if (group != "/events" && file.has_dataset(group + "/step")) state->tables.drop_rows(group, first_step);
     }
     state->declare_events();
+    state->file.set_attribute("/", "schema_version", std::string(log_schema_version));
     return state;
 }
 
 std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
     auto state = State::truncated(path, first_step);
     state->drop_events(first_step, true);
+    state->note_folder();
     return std::unique_ptr<Log>(new Log(std::move(state)));
 }
 
 std::unique_ptr<Log> Log::fork(const std::string& parent, std::int64_t first_step, const std::string& path) {
     auto state = State::truncated(parent, first_step);
     state->drop_events(first_step, false);
+    // What older checkpoints of the parent are known by is no matter of the fork, which has none of them.
+    if (state->file.has_attribute("/", config_identity_1_0))
+        state->file.set_attribute("/", config_identity_1_0, std::string());
     state->path = path;
+    state->note_folder();
     return std::unique_ptr<Log>(new Log(std::move(state)));
 }
 
@@ -134,6 +150,10 @@ void Log::set_attribute(const std::string& name, const std::string& value) {
 void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file.set_attribute("/", name, value); }
 
 bool Log::has_attribute(const std::string& name) const { return state_->file.has_attribute("/", name); }
+
+void Log::set_data(const std::string& sha256) { set_attribute("data_sha256", sha256); }
+
+void Log::set_config_identity_1_0(const std::string& identity) { set_attribute(config_identity_1_0, identity); }
 
 void Log::set_lineage(const Lineage& lineage) {
     set_attribute("lineage", lineage.kind);

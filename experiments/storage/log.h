@@ -1,4 +1,5 @@
-// log.h5, schema 1.0: what a run leaves for its reader.
+// log.h5, schema 1.1: what a run leaves for its reader. A log of schema 1.0, which lacks data_sha256 and folder, is
+// of 1.1 once it is continued.
 //
 // The log is built in an HDF5 file in memory and published whole: image, write to a temporary name, fsync, rename,
 // fsync of the folder. So the file on disk is always closed and complete; any tool opens it at any moment. Readers of
@@ -47,10 +48,15 @@ public:
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;
 
-    // Root attributes and single values. Setting again overwrites.
+    // Root attributes and single values. Setting again overwrites. Attribute `folder` is there from the start: the
+    // folder that the log is published in, absolute.
     void set_attribute(const std::string& name, const std::string& value);
     void set_attribute(const std::string& name, std::int64_t value);
     bool has_attribute(const std::string& name) const;
+    /// Root attribute data_sha256: Task::data_sha256() of what is trained on from now on.
+    void set_data(const std::string& sha256);
+    /// Root attribute config_identity_1_0, for a log that began with schema 1.0 (LogReader::config_identity_1_0()).
+    void set_config_identity_1_0(const std::string& identity);
     void set_lineage(const Lineage& lineage);
     /// /config: the whole config, every key written out, and the file as it was given.
     void set_config(const std::string& resolved, const std::string& source);
@@ -87,7 +93,8 @@ public:
                            std::int64_t heads, bool double_precision);
     /// The tokens of the samples that the log has; empty when it has none.
     std::vector<std::int64_t> attention_tokens() const;
-    /// /events: something that happened, with the time of day.
+    /// /events: something that happened, with the time of day. Those of kind "resume", "fork" and "data" stay when a
+    /// resumed run goes back before their step.
     void event(std::int64_t step, const std::string& kind, const std::string& message);
 
     /// Writes the whole file; the one before stays until the rename. Throws IoError naming the path and the reason.

@@ -55,7 +55,7 @@ void check_series(const hdf5::File& log, const std::string& group, Problems& pro
     }
 }
 
-/// What schema 1.0 always has.
+/// What every log has.
 struct Part {
     const char* path;
     hdf5::Type type;
@@ -77,7 +77,7 @@ void check_part(const hdf5::File& log, const Part& part, Problems& problems) {
     }
     const hdf5::DatasetInfo info = log.info(part.path);
     if (info.type != part.type || info.growing != part.growing)
-        problems.push_back(fmt::format("{} is of another type than in schema 1.0", part.path));
+        problems.push_back(fmt::format("{} is of another type than a log's", part.path));
 }
 
 void check_metric(const hdf5::File& log, const std::string& group, Problems& problems) {

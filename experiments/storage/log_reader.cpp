@@ -68,6 +68,12 @@ std::string LogReader::state() const { return file_.text_attribute("/", "state")
 std::string LogReader::run_id() const { return file_.text_attribute("/", "run_id"); }
 std::int64_t LogReader::seed() const { return file_.integer_attribute("/", "seed"); }
 std::string LogReader::config_sha256() const { return file_.text_attribute("/", "config_sha256"); }
+std::optional<std::string> LogReader::data_sha256() const {
+    if (!file_.has_attribute("/", "data_sha256")) return std::nullopt;
+    return file_.text_attribute("/", "data_sha256");
+}
+std::string LogReader::folder() const { return root_text("folder"); }
+std::string LogReader::config_identity_1_0() const { return root_text("config_identity_1_0"); }
 std::string LogReader::resolved_config() const { return file_.read_text(resolved_path); }
 std::string LogReader::resolved_config_place() const { return path_ + ":" + resolved_path; }
 

@@ -63,6 +63,12 @@ public:
     std::string run_id() const;
     std::int64_t seed() const;
     std::string config_sha256() const;
+    /// Task::data_sha256() of what the run trains on. Nothing in a log of schema 1.0, which does not know.
+    std::optional<std::string> data_sha256() const;
+    /// The folder that it was written in, absolute; empty in a log of schema 1.0.
+    std::string folder() const;
+    /// In a log that began with schema 1.0: the config_sha256 of the checkpoints of that time. Else empty.
+    std::string config_identity_1_0() const;
     std::string resolved_config() const;  ///< TOML
     /// Where resolved_config() stands, for messages: "<log>: /config/resolved".
     std::string resolved_config_place() const;

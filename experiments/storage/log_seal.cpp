@@ -17,6 +17,7 @@ namespace headscope::experiments {
 
 namespace {
 
+constexpr const char* older_schema_version = "1.0";
 constexpr std::string_view seal_start = "\nheadscope log sha256 ";
 constexpr std::size_t seal_size = seal_start.size() + 64 + 1;
 
@@ -78,10 +79,10 @@ hdf5::File open_log(const std::string& path, bool writable) {
         throw IoError(path + ": is not a log of headscope: attribute schema_name is missing or another");
     }
     const std::string version = file.text_attribute("/", "schema_version");
-    if (version != log_schema_version) {
+    if (version != log_schema_version && version != older_schema_version) {
         throw IoError(
-            fmt::format("{}: is a log of schema {}, and this program knows {}; use the headscope that wrote it", path,
-                        version, log_schema_version));
+            fmt::format("{}: is a log of schema {}, and this program knows {} and {}; use the headscope that wrote it",
+                        path, version, older_schema_version, log_schema_version));
     }
     return file;
 }

@@ -22,10 +22,11 @@ hdf5::File open_sealed(const std::string& path, bool writable = false);
 /// Do the bytes of a file end with such a line? Says nothing about whether it fits.
 bool is_sealed(std::string_view bytes);
 
-/// Opens a log in memory. Throws IoError when it cannot be read, is damaged, or is not a log of schema 1.0.
+/// Opens a log in memory. Throws IoError when it cannot be read, is damaged, or is not a log of a schema known here:
+/// 1.1, or 1.0, which lacks data_sha256 and folder.
 hdf5::File open_log(const std::string& path, bool writable = false);
 
 inline constexpr const char* log_schema_name = "headscope.log";
-inline constexpr const char* log_schema_version = "1.0";
+inline constexpr const char* log_schema_version = "1.1";  ///< of the logs that this program writes
 
 }  // namespace headscope::experiments

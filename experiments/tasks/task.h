@@ -53,6 +53,10 @@ public:
     virtual std::int64_t eval_batches(std::int64_t batch_size) const = 0;
     /// Evaluation batch `index`, from data that training never touches.
     virtual Batch eval_batch(std::int64_t index, std::int64_t batch_size) const = 0;
+    /// SHA-256, as hex, of all that the task trains and evaluates on: of what its files hold, not of where they lie or
+    /// how they are packed. The same for every seed. Empty for a task that draws its sequences: what it trains on
+    /// follows from its keys and the seed. Cheap: computed once, when the data are read.
+    virtual std::string data_sha256() const { return {}; }
     virtual std::vector<std::string> class_names() const { return {}; }
     /// What a model reaches that knows only part of the rule, or all of it.
     virtual std::vector<Floor> floors() const { return {}; }
@@ -79,7 +83,8 @@ public:
     /// What is wrong between keys (each in range already): one sentence per problem, with the key it is about.
     using Problem = KeyProblem;
     virtual std::vector<Problem> check() const { return {}; }
-    /// Reads and checks all data. Throws UsageError or IoError naming the file, the place and the mend.
+    /// Reads and checks all data. A file is declared with Fields::path() and looked for with DataPath::require().
+    /// Throws UsageError or IoError naming the file, the place and the mend.
     virtual std::unique_ptr<Task> build(std::uint64_t seed) const = 0;
 };
 

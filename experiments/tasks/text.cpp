@@ -6,6 +6,7 @@
 //                    part included, so that every character has a token
 //   bpe              byte_pair.h: `bpe_vocab` byte-pair tokens over UTF-8, learnt from the training part; the single
 //                    bytes are those of the whole file. The two parts are encoded each by itself
+// The data's digest is that of the text as UTF-8 without a byte order mark: what `sha256sum` says of the file.
 // All losses and floors are nat per token, so they do not compare between kinds of tokens.
 //   training batch   windows of seq_len + 1 tokens at random places of the training part; targets are the inputs moved
 //                    on by one, all scored
@@ -29,6 +30,7 @@
 #include "autograd/random.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
 #include "experiments/tasks/bigram.h"
 #include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/task.h"
@@ -49,18 +51,13 @@ struct Text {
 
 using Characters = std::span<const char32_t>;
 
-std::vector<char32_t> read_characters(const std::string& path) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    const fs::file_status status = fs::status(path, ignored);
-    if (status.type() == fs::file_type::not_found)
-        throw IoError(
-            fmt::format("text: {} does not exist; name a UTF-8 file in task.path, or make the file: "
-                        "`scripts/fetch_data kjv` writes data/kjv.txt, `scripts/fetch_data tang` data/tang.txt",
-                        path));
-    if (status.type() == fs::file_type::directory)
-        throw IoError(fmt::format("text: {} is a folder; name a file in task.path", path));
+constexpr const char* how_to_make_it =
+    ", or make it: `scripts/fetch_data kjv` writes data/kjv.txt, `scripts/fetch_data tang` data/tang.txt";
 
+std::vector<char32_t> read_characters(const std::string& path) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored))
+        throw IoError(fmt::format("text: {} is a folder; name a file in task.path", path));
     const std::string bytes = read_file(path);
     if (bytes.empty()) throw UsageError(fmt::format("text: {} is empty; name a UTF-8 file with text in it", path));
     return decode_utf8(bytes, "text: " + path);
@@ -121,8 +118,8 @@ Text by_byte_pairs(Characters all, std::size_t train_size, std::int64_t vocab_si
 
 class TextTask : public Task {
 public:
-    TextTask(Text text, std::string path, std::int64_t seq_len, std::uint64_t seed)
-        : text_(std::move(text)), path_(std::move(path)), seq_len_(seq_len), seed_(seed) {
+    TextTask(Text text, std::string path, std::string digest, std::int64_t seq_len, std::uint64_t seed)
+        : text_(std::move(text)), path_(std::move(path)), digest_(std::move(digest)), seq_len_(seq_len), seed_(seed) {
         const std::span<const std::int32_t> all(text_.tokens);
         const auto held_out = all.subspan(static_cast<std::size_t>(text_.train_size));
         if (held_out.empty()) return;
@@ -138,6 +135,7 @@ public:
 
     std::int64_t vocab_size() const override { return std::ssize(text_.vocabulary); }
     std::int64_t seq_len() const override { return seq_len_; }
+    std::string data_sha256() const override { return digest_; }
 
     Batch train_batch(std::int64_t step, std::int64_t batch_size) const override {
         const RandomStream random(seed_, "text.train", static_cast<std::uint64_t>(step));
@@ -192,7 +190,7 @@ private:
     }
 
     Text text_;
-    std::string path_;
+    std::string path_, digest_;
     std::int64_t seq_len_;
     std::uint64_t seed_;
     std::int64_t windows_ = 0;  ///< of the held-out part
@@ -203,9 +201,7 @@ private:
 class TextSettings : public TaskSettings {
 public:
     void fields(Fields& fields) override {
-        Field& path = fields.text("path", path_, "UTF-8 text file");
-        path.required = true;
-        path.path = true;
+        fields.path("path", path_, "UTF-8 text file").required = true;
         fields.choice("tokens", tokens_, {"characters", "bpe"}, "what a token is: a code point, or a byte-pair token");
         fields.integer("bpe_vocab", bpe_vocab_, "byte-pair tokens, single bytes included; only for tokens = \"bpe\"",
                        {.min = 2, .max = 1 << 20});
@@ -215,11 +211,12 @@ public:
     }
 
     std::unique_ptr<Task> build(std::uint64_t seed) const override {
-        const std::vector<char32_t> characters = read_characters(path_);
+        const std::string path = path_.require("text", "task.path", how_to_make_it);
+        const std::vector<char32_t> characters = read_characters(path);
         const auto held_out_characters =
             static_cast<std::size_t>(eval_fraction_ * static_cast<double>(characters.size()));
         const std::size_t train_characters = characters.size() - held_out_characters;
-        Text text = tokens_ == "bpe" ? by_byte_pairs(characters, train_characters, bpe_vocab_, path_)
+        Text text = tokens_ == "bpe" ? by_byte_pairs(characters, train_characters, bpe_vocab_, path)
                                      : by_character(characters, train_characters);
 
         const std::int64_t held_out = std::ssize(text.tokens) - text.train_size;
@@ -234,12 +231,12 @@ public:
             throw UsageError(
                 fmt::format("text: {} is too short for task.seq_len = {} and task.eval_fraction = {}: {}; "
                             "use a longer text, a smaller task.seq_len or another task.eval_fraction",
-                            path_, seq_len_, eval_fraction_, fmt::join(short_parts, ", ")));
-        return std::make_unique<TextTask>(std::move(text), path_, seq_len_, seed);
+                            path, seq_len_, eval_fraction_, fmt::join(short_parts, ", ")));
+        return std::make_unique<TextTask>(std::move(text), path, sha256(to_utf8(characters)), seq_len_, seed);
     }
 
 private:
-    std::string path_;
+    DataPath path_;
     std::string tokens_ = "characters";
     std::int64_t bpe_vocab_ = 512;
     std::int64_t seq_len_ = 128;

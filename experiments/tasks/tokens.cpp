@@ -2,13 +2,19 @@
 //
 // Evaluation batches come from the file `eval_path`, of the same seq_len; without it there are none. Each file must
 // have a scored target; single batches may have none.
+//
+// The data's digest is that of the training file and then, if there is one, the evaluation file: of each the three
+// sizes batches, B, T, the inputs and the targets, as 64-bit little-endian integers.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/sha256.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/token_file.h"
 
@@ -36,13 +42,26 @@ void require_scored_target(const TokenFile& file, const std::string& path) {
         path));
 }
 
+void add_to(Sha256& digest, const TokenFile& file) {
+    const std::vector<std::int64_t> sizes(file.inputs.shape().begin(), file.inputs.shape().end());
+    digest.add(std::as_bytes(std::span(sizes)));
+    digest.add(std::as_bytes(file.inputs.values<std::int64_t>()));
+    digest.add(std::as_bytes(file.targets.values<std::int64_t>()));
+}
+
 class TokensTask : public Task {
 public:
     TokensTask(TokenFile train, std::optional<TokenFile> eval, std::int64_t vocab_size)
-        : train_(std::move(train)), eval_(std::move(eval)), vocab_size_(vocab_size) {}
+        : train_(std::move(train)), eval_(std::move(eval)), vocab_size_(vocab_size) {
+        Sha256 digest;
+        add_to(digest, train_);
+        if (eval_) add_to(digest, *eval_);
+        digest_ = digest.hex();
+    }
 
     std::int64_t vocab_size() const override { return vocab_size_; }
     std::int64_t seq_len() const override { return train_.inputs.size(2); }
+    std::string data_sha256() const override { return digest_; }
     std::int64_t fixed_batch_size() const override { return train_.batch_size(); }
     Batch train_batch(std::int64_t step, std::int64_t) const override {
         return batch_of(train_, step % train_.batches());
@@ -54,34 +73,34 @@ private:
     TokenFile train_;
     std::optional<TokenFile> eval_;
     std::int64_t vocab_size_;
+    std::string digest_;
 };
 
 class TokensSettings : public TaskSettings {
 public:
     void fields(Fields& fields) override {
-        Field& path = fields.text("path", path_, "HDF5 file with /inputs and /targets, int64 [batches, B, T]");
-        path.required = true;
-        path.path = true;
-        fields.text("eval_path", eval_path_, "a file like it for evaluation; none when empty").path = true;
+        fields.path("path", path_, "HDF5 file with /inputs and /targets, int64 [batches, B, T]").required = true;
+        fields.path("eval_path", eval_path_, "a file like it for evaluation; none when empty");
         fields.integer("vocab_size", vocab_size_, "different tokens", {.min = 1, .max = 1 << 24}).required = true;
         fields.integer("seq_len", seq_len_, "tokens per sequence: the file's T", {.min = 1, .max = 1 << 20}).required =
             true;
     }
 
     std::unique_ptr<Task> build(std::uint64_t) const override {
-        TokenFile train = read_token_file(path_, vocab_size_, seq_len_);
-        require_scored_target(train, path_);
+        const auto read = [this](const DataPath& path, const char* key) {
+            const std::string place = path.require("tokens", key);
+            TokenFile file = read_token_file(place, vocab_size_, seq_len_);
+            require_scored_target(file, place);
+            return file;
+        };
+        TokenFile train = read(path_, "task.path");
         std::optional<TokenFile> eval;
-        if (!eval_path_.empty()) {
-            eval = read_token_file(eval_path_, vocab_size_, seq_len_);
-            require_scored_target(*eval, eval_path_);
-        }
+        if (!eval_path_.given.empty()) eval = read(eval_path_, "task.eval_path");
         return std::make_unique<TokensTask>(std::move(train), std::move(eval), vocab_size_);
     }
 
 private:
-    std::string path_;
-    std::string eval_path_;
+    DataPath path_, eval_path_;
     std::int64_t vocab_size_ = 0;
     std::int64_t seq_len_ = 0;
 };

@@ -27,9 +27,15 @@ double elapsed_before(const PastRun& run, std::int64_t step) {
     return seconds;
 }
 
-bool same_task(const Config& a, const Config& b) {
-    const auto of_task = [](const std::string& key) { return key.starts_with("task."); };
-    return write_config(a, of_task) == write_config(b, of_task);
+/// The same keys of [task], wherever its data are, and the same data.
+bool same_task(const PastRun& parent, const Experiment& changed) {
+    const auto of_task = [](const Config& config) {
+        std::map<std::string, std::string> values = config_values(config);
+        std::erase_if(values, [](const auto& value) { return !value.first.starts_with("task."); });
+        return values;
+    };
+    return of_task(parent.experiment.config) == of_task(changed.config) &&
+           parent.data_sha256 == changed.task->data_sha256();
 }
 
 void require_same_weights(const nn::StateDict& old_weights, const nn::StateDict& new_weights) {
@@ -64,18 +70,20 @@ bool same_names_and_shapes(const optim::OptimizerState& a, const optim::Optimize
 }
 
 void write_folder(const PastRun& parent, const Experiment& changed, const Checkpoint& start, const Lineage& lineage,
-                  const std::string& event, const std::string& out) {
+                  const std::string& event, const std::string& data_change, const std::string& out) {
     const RunPaths paths(out);
     save_start_checkpoint(paths.checkpoints, start);
-    auto log = same_task(parent.experiment.config, changed.config) ? Log::fork(parent.paths.log, start.step, paths.log)
-                                                                   : std::make_unique<Log>(paths.log);
+    auto log = same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, paths.log)
+                                          : std::make_unique<Log>(paths.log);
     log->set_attribute("run_id", new_run_id());
     log->set_attribute("created", utc_now());
     log->set_attribute("state", std::string("running"));
+    log->set_data(changed.task->data_sha256());
     log->set_lineage(lineage);
     log->set_config(changed.config.resolved(), changed.config.source);
     log->set_config_history(write_config_history(changed.history));
     log->event(start.step, "fork", event);
+    if (!data_change.empty()) log->event(start.step, "data", data_change);
     log->publish();
     // Last: a folder without it is no run, and nobody goes on with half a fork.
     const std::string text = changed.config.resolved();
@@ -85,7 +93,7 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
 }  // namespace
 
 void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
-               const std::string& out, const RunHooks& hooks) {
+               const std::string& data_change, const std::string& out, const RunHooks& hooks) {
     require_step(parent, step);
     Checkpoint start = state_at(parent, step, hooks);
     const Checkpoint fresh = TrainingState(changed).checkpoint();
@@ -93,10 +101,11 @@ void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t st
     const bool same_optimizer = parent.experiment.config.optimizer.type == changed.config.optimizer.type &&
                                 same_names_and_shapes(start.optimizer, fresh.optimizer);
     if (!same_optimizer) start.optimizer = fresh.optimizer;
-    if (!same_task(parent.experiment.config, changed.config) || parent.experiment.config.seed != changed.config.seed)
+    if (!same_task(parent, changed) || parent.experiment.config.seed != changed.config.seed)
         start.best = {};  // of other data
     start.seed = changed.config.seed;
     start.config_identity = fresh.config_identity;
+    start.data_sha256 = fresh.data_sha256;
     start.elapsed = elapsed_before(parent, step);
     if (changed.config.train.steps < step || is_finished(changed.config_at(step), start))
         throw UsageError(fmt::format("fork: at step {} the run is at its end; train.steps=N goes further{}", step,
@@ -112,7 +121,8 @@ void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t st
     made.will_make("log.h5");
     made.will_make("config.toml");
     write_folder(parent, changed, start,
-                 {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event, out);
+                 {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
+                 data_change, out);
     made.keep();
 }
 

@@ -11,11 +11,11 @@ namespace headscope::experiments {
 /// Makes OUT a run that stands at step `step` of `parent`, ready for resume_run(): config.toml of
 /// `changed`, whose history says what holds at which step, checkpoints/start.h5, and a log with the parent's rows
 /// before `step` (none when the task was changed: other data have other series), an event, and root attributes lineage
-/// = "fork", parent, parent_run_id, parent_step, changes. Everything may be changed but what gives the weights other
-/// shapes or another type; with another optimizer its state begins anew. Throws UsageError for such a change, for a
-/// step that the parent does not have or that is not before the end of the changed run, and when OUT exists; what
-/// state_at() throws. OUT is gone then.
+/// = "fork", parent, parent_run_id, parent_step, changes. `data_change`, if any, goes into an event of kind "data".
+/// Everything may be changed but what gives the weights other shapes or another type; with another optimizer its state
+/// begins anew. Throws UsageError for such a change, for a step that the parent does not have or that is not before the
+/// end of the changed run, and when OUT exists; what state_at() throws. OUT is gone then.
 void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
-               const std::string& out, const RunHooks& hooks);
+               const std::string& data_change, const std::string& out, const RunHooks& hooks);
 
 }  // namespace headscope::experiments

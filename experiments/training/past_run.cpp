@@ -11,6 +11,7 @@
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
 #include "experiments/storage/run_folder.h"
+#include "experiments/training/belonging.h"
 #include "experiments/training/progress_observer.h"
 #include "experiments/training/training_loop.h"
 
@@ -71,6 +72,11 @@ std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t st
     throw CheckFailed(message);
 }
 
+[[noreturn]] void refuse_other_data(const PastRun& run, const std::string& why) {
+    throw UsageError(fmt::format("{}; {} takes the run's own data: put them back, or name them (task.path=FILE)",
+                                 run.other_data, why));
+}
+
 }  // namespace
 
 ConfigHistory config_history_of(const LogReader& log, const Config& config) {
@@ -79,26 +85,43 @@ ConfigHistory config_history_of(const LogReader& log, const Config& config) {
     return {{0, with_resume_settings(config, parse_config(log.resolved_config(), log.resolved_config_place()))}};
 }
 
-PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides) {
-    PastRun run{
-        .paths = RunPaths(folder), .experiment = {}, .run_id = {}, .warnings = {}, .train_rows = {}, .eval_losses = {}};
+LogReader log_of_past_run(const std::string& folder) {
+    const RunPaths paths(folder);
     if (!fs::is_directory(folder)) throw UsageError("there is no run folder " + folder);
-    const bool has_log = path_exists(run.paths.log), has_config = path_exists(run.paths.config);
+    const bool has_log = path_exists(paths.log), has_config = path_exists(paths.config);
     if (!has_log && !has_config)
         throw UsageError(folder + " holds no config.toml and no log.h5; name the folder of a run");
     if (!has_log) throw UsageError(folder + " has no log.h5 (yet): nothing of the run is known");
-    const LogReader log(run.paths.log);
+    LogReader log(paths.log);
     const std::optional<Lineage> lineage = log.lineage();
     if (lineage && lineage->kind == "replay")
         throw UsageError(fmt::format("{} is a replay of {}; name that run", folder, lineage->parent));
     if (!has_config) throw UsageError(folder + " holds no config.toml; name the folder of a run");
+    return log;
+}
 
-    run.experiment = build_experiment(load_config(run.paths.config, overrides));
+PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides, bool any_data) {
+    PastRun run{.paths = RunPaths(folder),
+                .experiment = {},
+                .data_sha256 = {},
+                .other_data = {},
+                .run_id = {},
+                .warnings = {},
+                .train_rows = {},
+                .eval_losses = {}};
+    const LogReader log = log_of_past_run(folder);
+    const std::optional<Lineage> lineage = log.lineage();
+    Config config = load_config(run.paths.config, overrides);
+    find_moved_data(config, folder, overrides);
+    run.experiment = build_experiment(std::move(config));
     const Config logged = parse_config(log.resolved_config(), log.resolved_config_place());
     if (config_identity(logged) != config_identity(run.experiment.config))
         throw UsageError(fmt::format("{} is the config of another run than {} tells of; the latter holds its own in {}",
                                      run.paths.config, run.paths.log, log.resolved_config_place()));
     run.experiment.history = overridden(config_history_of(log, run.experiment.config), 0, overrides);
+    run.data_sha256 = log.data_sha256().value_or(run.experiment.task->data_sha256());
+    run.other_data = data_difference(run.experiment, folder, log.data_sha256()).value_or("");
+    if (!run.other_data.empty() && !any_data) refuse_other_data(run, "looking back");
     run.run_id = log.run_id();
     run.finished = log.state() == "finished";
     run.warnings = log.differences_noted();
@@ -165,15 +188,19 @@ void HistoryCheck::keep_weights(TrainingState& state, bool) {
 void bring_to(const PastRun& run, std::int64_t step, TrainingState& state, const RunHooks& hooks) {
     require_step(run, step);
     if (const std::optional<Checkpoint> checkpoint = nearest_checkpoint(run, step, hooks)) {
-        if (checkpoint->config_identity != config_identity(run.experiment.config))
-            throw UsageError(fmt::format("checkpoint {} in {} belongs to another config than {}",
-                                         checkpoint_name(checkpoint->step), run.paths.checkpoints, run.paths.config));
+        const LogReader log(run.paths.log);
+        if (!belongs(*checkpoint, run.experiment.config, &log))
+            throw UsageError(fmt::format("checkpoint {} in {} belongs to another config or other data than {} and {}",
+                                         checkpoint_name(checkpoint->step), run.paths.checkpoints, run.paths.config,
+                                         run.paths.log));
         state.restore(*checkpoint);
     }
     const std::int64_t start = state.steps_done();
     if (hooks.on_message)
         for (const std::string& warning : run.warnings) hooks.on_message(warning);
     if (start == step) return;
+    if (!run.other_data.empty())
+        refuse_other_data(run, fmt::format("step {} has no checkpoint, and training up to it again", step));
     if (hooks.on_message)
         hooks.on_message(fmt::format("steps {} to {} are computed again{}", start, step,
                                      start > run.first_step ? ", from the checkpoint there" : ", from the start"));

@@ -20,6 +20,10 @@ namespace headscope::experiments {
 struct PastRun {
     RunPaths paths;
     Experiment experiment;  ///< its history says what held at which step
+    /// Of the data that it was trained on, by its log; with a log of schema 1.0, which does not know, of those at hand.
+    std::string data_sha256;
+    /// How the data at hand differ from these, as a sentence; empty: they are the run's own.
+    std::string other_data;
     std::string run_id;
     std::int64_t first_step = 0;  ///< 0, or the step that a fork begins at
     std::int64_t last_step = 0;   ///< updates done, as far as the log and the checkpoints tell
@@ -34,17 +38,21 @@ struct PastRun {
 /// history, its own config holds for all steps: the file may be newer, when a resume was killed before its first log.
 ConfigHistory config_history_of(const LogReader& log, const Config& config);
 
-/// Opens RUN/config.toml, with overrides that `resume` may make, and RUN/log.h5. Throws UsageError when there is no
-/// such run, when it is a replay, or when its config is that of another run than its log; IoError when the log cannot
-/// be read. Touches nothing.
-PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides = {});
+/// RUN/log.h5 of a run that can be looked back at. Throws UsageError when there is no such run, or it is a replay;
+/// IoError when the log cannot be read.
+LogReader log_of_past_run(const std::string& folder);
+
+/// Opens RUN/config.toml, with overrides that `resume` may make, RUN/log.h5 and the data. Throws what
+/// log_of_past_run() does; UsageError when the config is that of another run than the log, or the data are not the
+/// run's own and `any_data` is false; IoError when there are none. Touches nothing.
+PastRun open_past_run(const std::string& folder, const std::vector<std::string>& overrides = {}, bool any_data = false);
 
 /// Throws UsageError that lists the steps there are when the run has no state after `step` updates.
 void require_step(const PastRun& run, std::int64_t step);
 
 /// Puts `state`, of the run's experiment, into the state after `step` updates: that of its checkpoint (IoError when
 /// that is damaged), or trained again from the nearest good checkpoint before it or from the start, every step checked
-/// by HistoryCheck. Throws UsageError when the run has no such step.
+/// by HistoryCheck. Throws UsageError when the run has no such step, or it takes training on data that are not at hand.
 void bring_to(const PastRun& run, std::int64_t step, TrainingState& state, const RunHooks& hooks);
 
 /// Throws CheckFailed when a step computed again gave another bit of loss, learning rate or gradient norm than the row

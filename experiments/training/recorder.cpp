@@ -20,8 +20,6 @@ using Clock = std::chrono::steady_clock;
 void describe_run(Log& log, const Experiment& experiment) {
     const Config& config = experiment.config;
     const std::string resolved = config.resolved();
-    log.set_attribute("schema_name", std::string("headscope.log"));
-    log.set_attribute("schema_version", std::string("1.0"));
     if (!log.has_attribute("run_id")) {  // a resumed run stays the run it was
         log.set_attribute("run_id", new_run_id());
         log.set_attribute("created", utc_now());
@@ -34,6 +32,7 @@ void describe_run(Log& log, const Experiment& experiment) {
     log.set_attribute("threads", static_cast<std::int64_t>(num_threads()));
     log.set_attribute("seed", config.seed);
     log.set_attribute("config_sha256", sha256(std::as_bytes(std::span(resolved))));
+    log.set_data(experiment.task->data_sha256());
     log.set_config(resolved, config.source);
     log.set_config_history(write_config_history(experiment.history));
 }

@@ -17,10 +17,10 @@ void check_replay_overrides(const std::vector<std::string>& overrides) {
     std::string message;
     for (const std::string& text : overrides) {
         const std::string key = text.substr(0, text.find_first_of(" \t="));
-        if (key.starts_with("log.") || key == "eval.every" || key == "train.steps") continue;
+        if (key.starts_with("log.") || key == "eval.every" || key == "train.steps" || is_data_path(key)) continue;
         message += fmt::format(
-            "{}command line: {}: a replay trains as the run did; only log.* and eval.every can change "
-            "(`headscope fork` changes more)",
+            "{}command line: {}: a replay trains as the run did; only log.*, eval.every and the place of its data "
+            "(task.path) can change; `headscope fork` changes more",
             message.empty() ? "" : "\n", text);
     }
     if (!message.empty()) throw UsageError(message);

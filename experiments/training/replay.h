@@ -11,8 +11,8 @@
 namespace headscope::experiments {
 
 /// Throws UsageError that lists every override which a replay may not make: it may log more, or less, and look at the
-/// weights of other steps, but never train otherwise (log.*, eval.every; train.steps for a run that was resumed with
-/// another number by a version that kept no history of its config).
+/// weights of other steps, but never train otherwise (log.*, eval.every; where its data are; train.steps for a run that
+/// was resumed with another number by a version that kept no history of its config).
 void check_replay_overrides(const std::vector<std::string>& overrides);
 
 /// Computes steps `from` to `to` again, both included, and leaves OUT/log.h5: a log like any other with the rows of

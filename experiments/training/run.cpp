@@ -18,6 +18,7 @@
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_lock.h"
+#include "experiments/training/belonging.h"
 #include "experiments/training/checkpoint_observer.h"
 #include "experiments/training/evaluation_observer.h"
 #include "experiments/training/fork.h"
@@ -63,12 +64,19 @@ std::string rate_changes(const Config& config, std::int64_t step, std::int64_t s
 /// Training in a folder that exists, is locked and holds config.toml.
 class RunInFolder {
 public:
-    RunInFolder(const Experiment& experiment, const std::string& folder, const RunHooks& hooks)
-        : experiment_(experiment), config_(experiment.config), paths_(folder), hooks_(hooks), state_(experiment) {}
+    /// `data_change`: what to leave in /events about data that are not those of the run until now; may be empty.
+    RunInFolder(const Experiment& experiment, const std::string& folder, const RunHooks& hooks,
+                std::string data_change = "")
+        : experiment_(experiment),
+          config_(experiment.config),
+          paths_(folder),
+          hooks_(hooks),
+          data_change_(std::move(data_change)),
+          state_(experiment) {}
 
     /// From the initial weights.
     void start() {
-        recorder_.emplace(experiment_, state_.model(), std::make_unique<Log>(paths_.log));
+        record_in(std::make_unique<Log>(paths_.log), 0);
         train({}, 0);
     }
 
@@ -77,23 +85,24 @@ public:
     bool go_on(ConfigHistory& history) {
         std::vector<std::string> notes;
         const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, notes);
-        if (checkpoint)
-            for (std::string& difference : LogReader(paths_.log).differences_to_this_program())
-                notes.push_back(std::move(difference));
-        for (const std::string& note : notes) hooks_.message(note);
         if (!checkpoint) {
+            for (const std::string& note : notes) hooks_.message(note);
             start();
             return true;
         }
-        if (checkpoint->config_identity != config_identity(config_))
+        const LogReader old_log(paths_.log);
+        for (std::string& difference : old_log.differences_to_this_program()) notes.push_back(std::move(difference));
+        for (const std::string& note : notes) hooks_.message(note);
+        if (!belongs(*checkpoint, config_, &old_log))
             throw UsageError("resume: checkpoint " + checkpoint_name(checkpoint->step) + " in " + paths_.checkpoints +
-                             " belongs to another config; only train.steps, log.*, eval.* and checkpoint.* may differ");
+                             " belongs to another config or other data; only train.steps, log.*, eval.*, checkpoint.* "
+                             "and where the data are may differ");
         if (checkpoint->step > config_.train.steps)
             throw UsageError("resume: train.steps = " + std::to_string(config_.train.steps) +
                              ", but the run has done " + std::to_string(checkpoint->step) + " steps already");
-        state_.restore(*checkpoint);
+        restore(*checkpoint);
         const std::int64_t step = checkpoint->step;
-        const ConfigHistory before = config_history_of(LogReader(paths_.log), config_);
+        const ConfigHistory before = config_history_of(old_log, config_);
         history = before;
         const Config was = experiment_.config_at(step);
         history = continued(before, step, config_);
@@ -101,7 +110,10 @@ public:
         const std::string changes = describe_resume_changes(was, experiment_.config_at(step));
         const std::string rates = rate_changes(config_, step, was.train.steps, experiment_.config_at(step).train.steps);
         if (!rates.empty()) hooks_.message(rates);
-        recorder_.emplace(experiment_, state_.model(), Log::reopen(paths_.log, step));
+        auto log = Log::reopen(paths_.log, step);
+        const std::string older = identity_of_schema_1_0(old_log);
+        if (!older.empty() && older != config_identity(config_)) log->set_config_identity_1_0(older);
+        record_in(std::move(log), step);
         for (const std::string& note : notes) recorder_->event(step, "resume", note);
         recorder_->event(step, "resume",
                          fmt::format("from step {}{}{}", step, changes.empty() ? "" : ", with ", changes));
@@ -115,6 +127,21 @@ public:
     bool has_log() const { return recorder_.has_value(); }
 
 private:
+    void restore(const Checkpoint& checkpoint) {
+        try {
+            state_.restore(checkpoint);
+        } catch (const Error& error) {
+            if (data_change_.empty()) throw;
+            throw UsageError(fmt::format("resume: the other data do not fit the model: {}", error.what()));
+        }
+    }
+
+    /// The event about the data and their digest reach the disk together.
+    void record_in(std::unique_ptr<Log> log, std::int64_t step) {
+        if (!data_change_.empty()) log->event(step, "data", data_change_);
+        recorder_.emplace(experiment_, state_.model(), std::move(log));
+    }
+
     void train(const BestEvaluation& best, double seconds_before) {
         recorder_->start_clock(seconds_before);
         recorder_->call_between_passes([this] {
@@ -160,6 +187,7 @@ private:
     const Config& config_;
     RunPaths paths_;
     const RunHooks& hooks_;
+    std::string data_change_;
     TrainingState state_;
     std::optional<Recorder> recorder_;
 };
@@ -194,6 +222,51 @@ void require_log(const RunPaths& paths) {
     }
 }
 
+/// Nobody should train on a file without knowing that it is not the one in sight.
+void say_where_data_are(Config config, const RunHooks& hooks) {
+    for (const auto& [key, file] : data_paths(config))
+        if (file->absolute != file->places().front())
+            hooks.message(fmt::format("{} = \"{}\" is not there; {} is read", key, file->given, file->absolute));
+}
+
+/// The digest in a run's log; nothing when there is none, or no log that can be read.
+std::optional<std::string> digest_in_log(const RunPaths& paths) {
+    try {
+        if (path_exists(paths.log)) return LogReader(paths.log).data_sha256();
+    } catch (const IoError&) {  // require_log() says so where the log is needed
+    }
+    return std::nullopt;
+}
+
+/// What to leave in /events about other data than the run's; empty when they are the run's. Throws UsageError when
+/// they are not and nobody has asked for it.
+std::string change_of_data(const Experiment& at_hand, const std::string& folder,
+                           const std::optional<std::string>& trained_on, const std::string& verb,
+                           const RunOptions& options) {
+    const std::optional<std::string> difference = data_difference(at_hand, folder, trained_on);
+    if (!difference) return "";
+    if (!options.other_data)
+        throw UsageError(
+            fmt::format("{}: {}; put the run's data back or name them (task.path=FILE), or --other-data trains on "
+                        "these from here on",
+                        verb, *difference));
+    return "other data from here on: " + *difference;
+}
+
+/// The parent of a fork. Overrides that say where data are mean the parent's data too when their content is the same.
+/// If not, the parent has its own, as far as they are at hand.
+PastRun open_parent(const std::string& run, const LogReader& log, const Experiment& changed,
+                    const std::vector<std::string>& overrides) {
+    const std::vector<std::string> places = data_overrides(overrides);
+    if (places.empty()) return open_past_run(run, {}, true);
+    if (log.data_sha256() == changed.task->data_sha256()) return open_past_run(run, places);
+    try {
+        return open_past_run(run, {}, true);
+    } catch (const IoError&) {
+        return open_past_run(run, places, true);
+    }
+}
+
 std::string joined(const std::vector<std::string>& overrides) { return fmt::format("{}", fmt::join(overrides, " ")); }
 
 }  // namespace
@@ -208,6 +281,7 @@ RunResult start_run(const Experiment& experiment, const RunOptions& options) {
     const std::string folder = options.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : options.out;
     NewRunFolder made(folder);
     const RunLock lock(folder, options.hooks.on_message);
+    say_where_data_are(config, options.hooks);
     RunInFolder run(experiment, folder, options.hooks);
     made.will_make("config.toml");
     write_config_file(RunPaths(folder).config, config);
@@ -234,7 +308,9 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
     const RunLock lock(paths.folder, options.hooks.on_message);
     Config config = load_config(paths.config, overrides);
     if (const std::optional<Checkpoint> last = finished_at(paths, config)) return {folder, last->step, true};
+    find_moved_data(config, paths.folder, overrides);
     Experiment experiment = build_experiment(std::move(config));
+    const std::string data_change = change_of_data(experiment, folder, digest_in_log(paths), "resume", options);
     remove_temporary_files(paths.folder);
     remove_temporary_files(paths.checkpoints);
     // The folder says what the run is from now on; checkpoints past the new end are go_on()'s to refuse.
@@ -242,7 +318,7 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
     if (!checkpoints.empty()) require_log(paths);
     if (!overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps))
         write_config_file(paths.config, experiment.config);
-    RunInFolder run(experiment, folder, options.hooks);
+    RunInFolder run(experiment, folder, options.hooks, data_change);
     const bool trained = run.go_on(experiment.history);
     return {folder, run.steps_done(), !trained};
 }
@@ -250,15 +326,19 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
 RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<std::string>& overrides,
                    const RunOptions& options) {
     const Threads threads(options);
-    const PastRun parent = open_past_run(run);
-    Experiment changed = build_experiment(load_config(parent.paths.config, overrides));
+    const LogReader log = log_of_past_run(run);
+    Config config = load_config(RunPaths(run).config, overrides);
+    find_moved_data(config, run, overrides);
+    Experiment changed = build_experiment(std::move(config));
     for (const std::string& note : changed.config.notes) options.hooks.message(note);
+    const PastRun parent = open_parent(run, log, changed, overrides);
+    const std::string data_change = change_of_data(changed, run, parent.data_sha256, "fork", options);
     changed.history = overridden(parent.experiment.history, step, overrides);
     const std::string rates = rate_changes(changed.config, step, parent.experiment.config_at(step).train.steps,
                                            changed.config_at(step).train.steps);
     if (!rates.empty()) options.hooks.message(rates);
     const std::string out = options.out.empty() ? fmt::format("{}-fork-{}", without_slash(run), step) : options.out;
-    make_fork(parent, changed, step, joined(overrides), out, options.hooks);
+    make_fork(parent, changed, step, joined(overrides), data_change, out, options.hooks);
     const RunLock lock(out, options.hooks.on_message);
     RunInFolder fork(changed, out, options.hooks);
     fork.go_on(changed.history);

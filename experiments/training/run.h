@@ -18,6 +18,7 @@ struct RunOptions {
     std::string out = {};                       ///< folder to make; empty: the default that the function names
     std::optional<int> threads = std::nullopt;  ///< for this call; none: what the calling thread uses
     RunHooks hooks = {};
+    bool other_data = false;  ///< resume and fork: train on other data than the run's, and leave an event that says so
 };
 
 struct RunResult {
@@ -31,14 +32,16 @@ struct RunResult {
 RunResult start_run(const Experiment& experiment, const RunOptions& options = {});
 
 /// Goes on with a run that was stopped or killed, from its newest good checkpoint (from the start, when it died before
-/// its first). `overrides` may change what may_change_on_resume() allows; the log keeps from which step on
-/// (config_history.h). Throws UsageError, NumericError, IoError, Stopped.
+/// its first). `overrides` may change what may_change_on_resume() allows, and say where the data are; the log keeps
+/// from which step on (config_history.h). Throws UsageError, also for other data than the run's unless
+/// options.other_data; NumericError, IoError, Stopped.
 RunResult resume_run(const std::string& folder, const std::vector<std::string>& overrides = {},
                      const RunOptions& options = {});
 
 /// Trains a new run, in <run>-fork-<step>, that begins where `run` was after `step` updates, with something changed:
 /// the old run is its exact control. What `run` changed when it was resumed, at later steps than `step` too, the fork
-/// does at the same steps, unless `overrides` say otherwise. Throws what fork.h and start_run() do.
+/// does at the same steps, unless `overrides` say otherwise. Throws what fork.h and start_run() do, and UsageError for
+/// other data than the run's unless options.other_data.
 RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<std::string>& overrides,
                    const RunOptions& options = {});
 

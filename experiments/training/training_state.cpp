@@ -62,6 +62,7 @@ Checkpoint TrainingState::checkpoint() const {
     checkpoint.seed = config_.seed;
     checkpoint.tokens_seen = tokens_seen_;
     checkpoint.config_identity = config_identity(config_);
+    checkpoint.data_sha256 = experiment_.task->data_sha256();
     checkpoint.model = model_->state_dict();
     checkpoint.optimizer = optimizer_->state();
     return checkpoint;

@@ -32,7 +32,7 @@ inline void edit(hdf5::File& file, std::string_view program) {
     static constexpr double numbers[] = {0, -1, 1, 2, 3, 5, 1e300, 9.3e18, INFINITY, NAN};
     static const std::vector<std::string> names = {
         "step",  "seed",    "state",   "schema_name", "schema_version", "config_sha256", "null_mean",
-        "extra", "maximum", "elapsed", "best_step",   "tokens_seen",    "minimum"};
+        "extra", "maximum", "elapsed", "best_step",   "tokens_seen",    "minimum",       "data_sha256"};
     const std::vector<std::string> paths = paths_in(file);
     for (; program.size() >= 4; program.remove_prefix(4)) {
         const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(program[i]); };

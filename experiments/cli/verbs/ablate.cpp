@@ -30,6 +30,7 @@ class Ablate : public Verb {
 public:
     void declare(VerbOptions& options) override {
         options.required("run", run_, "the run's folder");
+        options.optional("overrides", overrides_, data_overrides_doc);
         options.integer("--step", step_, {.smallest = 0},
                         "any step of the run (default: that of the newest good checkpoint)");
         options.integer("--draws", draws_, {1, 10000}, "random directions per head, for comparison (default 5)");
@@ -40,7 +41,8 @@ public:
     bool computes() const override { return true; }
 
     void run(const std::atomic<bool>& stop) override {
-        const PastRun run = open_past_run(run_);
+        check_data_overrides(overrides_);
+        const PastRun run = open_past_run(run_, overrides_);
         if (run.experiment.model.num_layers == 0)
             throw UsageError("ablate: the model of " + run.paths.folder + " has no layers, so no head to take out");
         const Task& task = *run.experiment.task;
@@ -71,6 +73,7 @@ public:
 
 private:
     std::string run_;
+    std::vector<std::string> overrides_;
     std::optional<std::int64_t> step_;
     std::int64_t draws_ = 5;
     std::string out_;

@@ -14,6 +14,7 @@ public:
         options.optional("overrides", overrides_, overrides_doc);
         options.required("--step", step_, "step to begin at");
         options.optional("--out", out_, "the new run's folder (default <run>-fork-<step>)");
+        options.flag("--other-data", other_data_, other_data_doc);
         options.flag("--json", json_, "end with a summary in JSON on stdout");
     }
 
@@ -21,7 +22,8 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const RunResult result = fork_run(run_, step_, overrides_, {.out = out_, .hooks = hooks_of(printer, stop)});
+        const RunResult result = fork_run(run_, step_, overrides_,
+                                          {.out = out_, .hooks = hooks_of(printer, stop), .other_data = other_data_});
         printer.erase();
         print_summary(result.folder, json_);
     }
@@ -31,7 +33,7 @@ private:
     std::vector<std::string> overrides_;
     std::int64_t step_ = 0;
     std::string out_;
-    bool json_ = false;
+    bool json_ = false, other_data_ = false;
 };
 
 const RegisterType<Verb> registered_fork("fork", "a new run from some step of a past one, with something changed",

@@ -13,7 +13,8 @@ public:
     void declare(VerbOptions& options) override {
         options.required("run", run_, "the run's folder");
         options.optional("overrides", overrides_,
-                         "what to log, for example log.probes.overlap=1; only log.* and eval.every can change");
+                         "what to log, for example log.probes.overlap=1; only log.*, eval.every, and where the data "
+                         "are (task.path) can change");
         options.optional("--from", from_, "first step (default: the run's first)");
         options.optional("--to", to_, "last step (default: the run's last)");
         options.optional("--out", out_, "folder to make (default <run>-replay-<from>-<to>)");

@@ -13,14 +13,18 @@ class Resume : public Verb {
 public:
     void declare(VerbOptions& options) override {
         options.required("run", run_, "the run's folder");
-        options.optional("overrides", overrides_, "keys to change: train.steps, log.*, checkpoint.*, eval.*");
+        options.optional(
+            "overrides", overrides_,
+            "keys to change: train.steps, log.*, checkpoint.*, eval.*, and task.path when the data are elsewhere now");
+        options.flag("--other-data", other_data_, other_data_doc);
     }
 
     bool computes() const override { return true; }
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const RunResult result = resume_run(run_, overrides_, {.hooks = hooks_of(printer, stop)});
+        const RunResult result =
+            resume_run(run_, overrides_, {.hooks = hooks_of(printer, stop), .other_data = other_data_});
         printer.erase();
         if (!result.was_finished) {
             print_summary(run_, false);
@@ -34,6 +38,7 @@ public:
 private:
     std::string run_;
     std::vector<std::string> overrides_;
+    bool other_data_ = false;
 };
 
 const RegisterType<Verb> registered_resume("resume", "go on with a run that was stopped or killed",

@@ -13,6 +13,7 @@ class Trace : public Verb {
 public:
     void declare(VerbOptions& options) override {
         options.required("run", run_, "the run's folder");
+        options.optional("overrides", overrides_, data_overrides_doc);
         options.integer("--step", step_, {.smallest = 0},
                         "any step of the run (default: that of the newest good checkpoint)");
         options.required("--tokens", tokens_, "HDF5 file with /inputs and /targets, int64 [batches, B, T]");
@@ -23,7 +24,7 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         ProgressPrinter printer(stderr);
-        const TraceResult result = trace_run(run_, step_, tokens_, out_, hooks_of(printer, stop));
+        const TraceResult result = trace_run(run_, overrides_, step_, tokens_, out_, hooks_of(printer, stop));
         printer.erase();
         const std::string loss = result.scored == 0
                                      ? "no target is scored"
@@ -33,6 +34,7 @@ public:
 
 private:
     std::string run_;
+    std::vector<std::string> overrides_;
     std::optional<std::int64_t> step_;
     std::string tokens_;
     std::string out_;

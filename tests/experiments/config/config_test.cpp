@@ -50,7 +50,8 @@ TEST(Overrides, StringsMayGoUnquoted) {
                      {"name=foo", "task.type=toy", "task.path=data/x.txt", "model.init.clone_heads=[q, o]",
                       "optimizer.lr = 1e-2", "log.probes.grad_norm=5", "seed=9"});
     EXPECT_EQ(config.name, "foo");
-    EXPECT_EQ(toy(config).path, (std::filesystem::current_path() / "data/x.txt").string());
+    EXPECT_EQ(toy(config).path.given, "data/x.txt");
+    EXPECT_EQ(toy(config).path.absolute, (std::filesystem::current_path() / "data/x.txt").string());
     EXPECT_EQ(config.init.clone_heads, (std::vector<std::string>{"q", "o"}));
     EXPECT_EQ(config.optimizer.lr, 0.01);
     EXPECT_EQ(config.log.probes.at("grad_norm"), 5);
@@ -121,7 +122,8 @@ TEST(Resolved, ReadsBackTheSame) {
     EXPECT_EQ(again.resolved(), text);
     EXPECT_EQ(config_identity(again), config_identity(config));
     EXPECT_EQ(again.seed, config.seed);
-    EXPECT_EQ(toy(again).path, toy(config).path);
+    EXPECT_EQ(toy(again).path.given, toy(config).path.given);
+    EXPECT_EQ(toy(again).path.absolute, toy(config).path.absolute);
     EXPECT_EQ(toy(again).rate, 1e-300);
     EXPECT_EQ(again.init.clone_heads, config.init.clone_heads);
     EXPECT_NE(text.find("weight_decay = 0.0\nmomentum = 0.9\nnesterov = true\n"), std::string::npos) << text;

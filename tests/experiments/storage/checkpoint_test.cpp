@@ -43,6 +43,7 @@ Checkpoint example(std::int64_t step) {
     checkpoint.tokens_seen = 123456789012;
     checkpoint.elapsed = 1.25;
     checkpoint.config_identity = std::string(64, 'a');
+    checkpoint.data_sha256 = std::string(64, 'b');
     checkpoint.best = {.step = 1500, .loss = 0.75, .since = 2, .last_step = 1900};
     checkpoint.model["blocks.0.attn.W_q.weight"] = Tensor::from({2, 3}, {1, -2.5, 3, 4, 5, 6});
     checkpoint.model["norm.weight"] = Tensor::from({3}, {0.1, 0.2, 0.3}, DType::f64);
@@ -91,6 +92,7 @@ TEST_F(CheckpointFile, ComesBack) {
     EXPECT_EQ(loaded.tokens_seen, 123456789012);
     EXPECT_EQ(loaded.elapsed, 1.25);
     EXPECT_EQ(loaded.config_identity, saved.config_identity);
+    EXPECT_EQ(loaded.data_sha256, saved.data_sha256);
     EXPECT_EQ(loaded.best.step, 1500);
     EXPECT_EQ(loaded.best.loss, 0.75);
     EXPECT_EQ(loaded.best.since, 2);

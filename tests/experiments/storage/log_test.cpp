@@ -131,7 +131,7 @@ TEST_F(LogFile, RowsComeBack) {
 
     const hdf5::File file = hdf5::File::open(path("log"));
     EXPECT_EQ(file.text_attribute("/", "schema_name"), "headscope.log");
-    EXPECT_EQ(file.text_attribute("/", "schema_version"), "1.0");
+    EXPECT_EQ(file.text_attribute("/", "schema_version"), "1.1");
     EXPECT_EQ(file.text_attribute("/", "state"), "finished");
     EXPECT_EQ(file.read_text("/config/resolved"), "name = \"größe\"\n");
     EXPECT_EQ(file.read<double>("/task/floors/both"), std::vector<double>{1.0758});
@@ -385,7 +385,7 @@ with h5py.File(log, 'r') as f:
     value = f['heads/overlap/value']
     assert value.dims[3].label == 'projection' and value.dims[0][0] == f['heads/overlap/step']
     assert value.chunks and value.compression == 'gzip' and value.shuffle and value.fletcher32
-    assert value.maxshape[0] is None and f.attrs['schema_version'] == '1.0'
+    assert value.maxshape[0] is None and f.attrs['schema_version'] == '1.1'
 )";
     write_file_atomically(folder_ + "/check.py", std::as_bytes(std::span(script)));
     EXPECT_EQ(std::system(("/usr/bin/python3 " + folder_ + "/check.py " + path("log")).c_str()), 0);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/sha256.h"
 #include "experiments/tasks/bigram.h"
 #include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/utf8.h"
@@ -257,6 +258,21 @@ TEST_F(TextTask, EncodesByCharacter) {
         build_task("text", {{"path", write("t.txt", "z夜a夜\n床")}, {"seq_len", 1}, {"eval_fraction", 0.0}});
     EXPECT_EQ(task->encode("夜a床"), (std::vector<std::int64_t>{3, 1, 4}));
     expect_contains(message_of<UsageError>([&] { task->encode("a思b思"); }), {"no token for 思 b;", path("t.txt")});
+}
+
+TEST_F(TextTask, TheDigestIsThatOfTheText) {
+    const auto digest = [&](const std::string& text, const char* tokens = "characters") {
+        return build_task("text", {{"path", write("t.txt", text)},
+                                   {"tokens", tokens},
+                                   {"bpe_vocab", std::int64_t{12}},
+                                   {"seq_len", 2},
+                                   {"eval_fraction", 0.0}})
+            ->data_sha256();
+    };
+    const std::string text = "z夜a夜床abab夜床";
+    EXPECT_EQ(digest(text), sha256(text));
+    EXPECT_EQ(digest("\xEF\xBB\xBF" + text), sha256(text));
+    EXPECT_EQ(digest(text, "bpe"), sha256(text));
 }
 
 TEST_F(TextTask, BadFilesAreNamed) {

@@ -97,6 +97,29 @@ TEST_F(TokensTask, EvaluationComesFromItsOwnFile) {
     EXPECT_EQ(values_of(batch.targets), std::vector<std::int64_t>(15, -1));
 }
 
+TEST_F(TokensTask, TheDigestIsOfTheTokens) {
+    const std::string eval = good("eval.h5"), copy = good("copy.h5");
+    const std::string one = build(good("t.h5"))->data_sha256(),
+                      both = build(good("t.h5"), {{"eval_path", eval}})->data_sha256();
+    EXPECT_EQ(one.size(), 64U);
+    EXPECT_NE(one, both);
+    EXPECT_EQ(build(copy)->data_sha256(), one);
+    EXPECT_EQ(build(copy, {{"eval_path", copy}})->data_sha256(), both);
+    // Other sizes with the same values, and other values with the same sizes.
+    const std::string bytes = make("other.h5", [](hid_t file) {
+        put(file, "inputs", {2, 3, 5}, some_tokens(0));
+        put(file, "targets", {2, 3, 5}, some_tokens(1));
+    });
+    EXPECT_NE(build(bytes)->data_sha256(), one);
+    EXPECT_NE(build(make("third.h5",
+                         [](hid_t file) {
+                             put(file, "inputs", shape, some_tokens(1));
+                             put(file, "targets", shape, some_tokens(0));
+                         }))
+                  ->data_sha256(),
+              one);
+}
+
 TEST_F(TokensTask, ValuesOutOfRangeAreNamedWithTheirPlace) {
     const auto error = [&](const char* dataset, std::int64_t value) {
         const std::string file = make("bad.h5", [&](hid_t id) {

@@ -28,7 +28,7 @@ private:
 struct ToySettings : TaskSettings {
     std::int64_t vocab_size = 7, seq_len = 12, low = 1, high = 5, fixed_batch = 0;
     double rate = 0.5;
-    std::string path;
+    DataPath path;
 
     void fields(Fields& fields) override {
         fields.integer("vocab_size", vocab_size, "tokens", {.min = 1});
@@ -37,7 +37,7 @@ struct ToySettings : TaskSettings {
         fields.integer("high", high, "", {.min = 0});
         fields.integer("fixed_batch", fixed_batch, "", {.min = 0});
         fields.real("rate", rate, "", {.above = 0, .max = 1});
-        fields.text("path", path, "a file").path = true;
+        fields.path("path", path, "a file");
     }
     std::vector<Problem> check() const override {
         if (low < high) return {};
