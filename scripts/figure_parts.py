@@ -1,77 +1,25 @@
-"""What the figures of figures.py are made of: reading a log, panels of a fixed size, titles and legends."""
-import functools
-
+"""What the figures of figures.py are made of: panels of a fixed size, titles, legends, colour bars."""
 import numpy as np
-from matplotlib import colormaps
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-import headscope
+from figure_text import shortened, shown, width_of, wrapped
+from step_axis import draw_line
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; its yellow is too pale for lines.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
 SMALL = 7  # points
-CHINESE = [font.name for font in fontManager.ttflist if "CJK" in font.name or "WenQuanYi" in font.name][:1]
-
-
-class NotLogged(Exception):
-    """The log does not hold what the figure shows; `probe` would give it ("log.attention" for maps)."""
-
-    def __init__(self, what, probe=None):
-        super().__init__(what)
-        self.probe = probe
-
-
-class NoSuchStep(Exception):
-    def __init__(self, step, steps):
-        nearest = sorted(sorted(steps, key=lambda other: abs(other - step))[:4])
-        super().__init__(f"no row of step {step}; the nearest are {', '.join(str(other) for other in nearest)}")
-
-
-# --- reading ---
-
-def takes_logs(figure):
-    """For a function that draws headscope.Run and headscope.Ablation: it takes an open h5py.File in their place, too."""
-    @functools.wraps(figure)
-    def draw(log, *others, **named):
-        return figure(headscope.open(log), *others, **named)
-    return draw
-
-
-def steps_of(log, name):
-    """Steps of a metric's rows, of which there is at least one."""
-    if name not in log:
-        raise NotLogged(f"{name} was not logged", headscope.config_key(name))
-    steps = log.steps(name)
-    if len(steps) == 0:
-        raise NotLogged(f"{name} has no rows yet")
-    return steps
-
-
-def metric(log, name, rows=slice(None)):
-    """The headscope.Series of a metric that has rows."""
-    steps_of(log, name)
-    return log.series(name, rows)
-
-
-def row_of(steps, step):
-    """Index of a step's row; of the last one for None."""
-    if step is None:
-        return len(steps) - 1
-    if step not in steps:
-        raise NoSuchStep(step, steps.tolist())
-    return int(np.flatnonzero(steps == step)[0])
-
-
-def with_units(name, series):
-    """For an axis: "attention_entropy [nat]"."""
-    return name if series.units == "1" else f"{name} [{series.units}]"
-
 
 # --- layout: all sizes in inches, so that a hundred small panels come out as readable as two ---
+#
+# An Axes of matplotlib costs some 20 ms. Where there is a panel per head they are therefore not Axes: a row of panels
+# is one Axes, in which panel p covers x = p (1 + gap) .. p (1 + gap) + 1 (class Strip), or all of them are pictures in
+# one Axes (class Mosaic).
 
-def grid(rows, columns, width, height, *, left=.8, right=.3, top=.95, bottom=.6, gap=(.12, .12), least=5.2, **shared):
-    """A Figure with rows x columns axes of width x height, `gap` (across, down) apart."""
+def grid(rows, columns, width, height, *, left=.8, right=.3, top=.25, bottom=.6, gap=(.12, .12), least=5.2, **shared):
+    """A Figure with rows x columns axes of width x height, `gap` (across, down) apart. head() comes next: it makes the
+    room for title and legend."""
     across = columns * width + (columns - 1) * gap[0]
     right = max(right, least - left - across)
     total = (left + across + right, top + rows * height + (rows - 1) * gap[1] + bottom)
@@ -90,35 +38,60 @@ def place(figure, x, y):
     return x / width if x >= 0 else 1 + x / width, y / height if y >= 0 else 1 + y / height
 
 
-def entitle(figure, log, text, step, note=""):
-    """Two lines: what is shown; of which run, seed and step (or steps)."""
-    run = log.settings()["name"]
+def head(figure, log, text, step, note="", handles=()):
+    """Above the panels: what is shown; of which run, seed and step (or steps); a legend of `handles`. Lines that are
+    too long for the figure are broken, and the figure grows by what all of it takes."""
+    run = shown(log.settings()["name"])
     when = f", step {step}" if np.ndim(step) == 0 else f", steps {step[0]} to {step[-1]}"
-    figure.text(*place(figure, .15, -.1), text, va="top", fontsize=11, fontweight="bold")
-    which = f"run {run}, seed {log.seed}{when}{note and '   ' + note}"
-    figure.text(*place(figure, .15, -.33), which, va="top", fontsize=8.5, color="#444444")
+    width, height = figure.get_size_inches()
+    titles = wrapped(shown(text), 11, width - .3, "bold")
+    which = wrapped(f"run {run}, seed {log.seed}{when}{note and '   ' + note}", 8.5, width - .3)
+    columns = legend_columns([handle.get_label() for handle in handles], width - .3)
+    below = .1 + .22 * len(titles) + .16 * len(which)  # where the legend begins
+    above = below + .07 + .175 * (-(-len(handles) // columns) if handles else 0)
+    sides = figure.subplotpars
+    figure.set_size_inches(width, height + above)
+    figure.subplots_adjust(bottom=sides.bottom * height / (height + above), top=sides.top * height / (height + above))
+    for index, title in enumerate(titles):
+        figure.text(*place(figure, .15, -.1 - .22 * index), title, va="top", fontsize=11, fontweight="bold")
+    for index, line in enumerate(which):
+        at = place(figure, .15, -.1 - .22 * len(titles) - .16 * index)
+        figure.text(*at, line, va="top", fontsize=8.5, color="#444444")
+    if handles:
+        legend(figure, handles, loc="upper left", bbox_to_anchor=place(figure, .08, -below), ncol=columns,
+               handlelength=1.6, columnspacing=1.2, borderpad=.2, labelspacing=.3, widest=width - .6)
+
+
+def legend_columns(labels, width):
+    """As many columns as fit into `width` inches; entries go down a column first."""
+    widths = [width_of(shown(label), 8) + (1.6 + .8 + 1.2) * 8 / 72 for label in labels]
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        if sum(max(widths[at:at + rows]) for at in range(0, len(labels), rows)) <= width:
+            return -(-len(labels) // rows)
+    return 1
+
+
+def legend(where, handles, widest=3, **layout):
+    """A legend of a figure or an axis. Labels that begin with "_", which matplotlib leaves out, are shown, too."""
+    labels = [shortened(shown(handle.get_label()), 8, widest) for handle in handles]
+    made = where.legend(handles, ["x"] * len(handles), frameon=False, fontsize=8, **layout)
+    for text, label in zip(made.get_texts(), labels):
+        text.set_text(label)
 
 
 def name_axes(figure, x="", y=""):
     figure.text(*place(figure, figure.get_size_inches()[0] * figure.subplotpars.left, .1), x, va="bottom", fontsize=9)
-    centre = figure.get_size_inches()[1] * (figure.subplotpars.bottom + figure.subplotpars.top) / 2
+    tall = figure.get_size_inches()[1]
+    centre = tall * (figure.subplotpars.bottom + figure.subplotpars.top) / 2
+    y = shortened(y, 9, 2 * min(centre, tall - centre))
     figure.text(*place(figure, .1, centre), y, rotation=90, va="center", fontsize=9)
 
 
-def name_panels(axes, columns, rows):
-    """Titles above the top row, and names of the rows to the right of the last column."""
-    for axis, name in zip(axes[0], columns):
-        axis.set_title(name, fontsize=8)
-    for axis, name in zip(axes[:, -1], rows):
-        axis.annotate(name, (1, .5), (4, 0), xycoords="axes fraction", textcoords="offset points", rotation=270,
-                      va="center", fontsize=8)
-
-
-def legend(figure, handles, columns=None):
-    """One line under the title."""
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place(figure, .08, -.48),
-                  ncol=columns or len(handles), frameon=False, fontsize=8, handlelength=1.6, columnspacing=1.2,
-                  borderpad=.2)
+def name_row(axis, name, y=.5):
+    """Its name to the right of a row of panels."""
+    axis.annotate(name, (1, y), (4, 0), xycoords="axes fraction", textcoords="offset points", rotation=270,
+                  va="center", fontsize=8)
 
 
 def colour_bar(figure, mappable, label, null=None):
@@ -127,7 +100,7 @@ def colour_bar(figure, mappable, label, null=None):
     tall = min((figure.subplotpars.top - figure.subplotpars.bottom) * height, 3)
     axis = figure.add_axes([1 - .95 / width, figure.subplotpars.top - tall / height, .12 / width, tall / height])
     figure.colorbar(mappable, cax=axis).ax.tick_params(labelsize=SMALL)
-    axis.set_ylabel(label, fontsize=8)
+    axis.set_ylabel(shortened(label, 8, tall + .4), fontsize=8)
     if null is not None:
         axis.axhline(null, color="black", linewidth=1)
         axis.annotate("null", (0, null), (-3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -135,14 +108,102 @@ def colour_bar(figure, mappable, label, null=None):
     return axis
 
 
-def colours(count):
-    """As many colours as there are heads: those of the palette while they last, else shades."""
-    return COLOURS[:count] if count <= len(COLOURS) else [colormaps["viridis"](x) for x in np.linspace(0, .92, count)]
+class Strip:
+    """A row of `count` panels in one Axes. `gap`: between two, in widths of a panel."""
+
+    def __init__(self, axis, count, gap, names=()):
+        self.axis, self.count, self.pitch = axis, count, 1 + gap
+        axis.set_xlim(0, count * self.pitch - gap)
+        corners = [[(left, 0), (left, 1), (left + 1, 1), (left + 1, 0)] for left in np.arange(count) * self.pitch]
+        axis.add_collection(PolyCollection(corners, transform=axis.get_xaxis_transform(), facecolor="#f1f1f1",
+                                           zorder=0), autolim=False)
+        axis.spines[:].set_visible(False)
+        axis.set_xticks([])
+        for panel, name in enumerate(names):
+            axis.annotate(name, (panel * self.pitch + .5, 1), (0, 3), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", ha="center", fontsize=8)
+
+    def line(self, x, y, colour, style="-", label=None):
+        """One line in every panel: x [points] in 0 .. 1, y [points, panel]."""
+        across = np.append(x, np.nan)[:, None] + np.arange(self.count) * self.pitch
+        values = np.concatenate([y, np.full((1, self.count), np.nan)])
+        draw_line(self.axis, across.T.ravel(), values.T.ravel(), color=colour, linestyle=style, linewidth=.9,
+                  label=label)
+
+    def pictures(self, values, bottom, top, **look):
+        """values [panel, up, across]; `bottom` and `top`: where they reach on the y axis."""
+        for panel, of_panel in enumerate(values):
+            picture(self.axis, of_panel, (panel * self.pitch, panel * self.pitch + 1, bottom, top), origin="lower",
+                    **look)
+        return self.axis.images[-1]
+
+    def ticks(self, at, labels):
+        """The same in every panel, `at` in 0 .. 1; of those near the right end, where the next panel begins, only an
+        only one."""
+        at, labels = np.asarray(at, float), [str(label) for label in labels]
+        kept = [index for index in range(len(at)) if at[index] < .85 or self.count == 1 or len(at) == 1]
+        self.axis.set_xticks([panel * self.pitch + at[index] for panel in range(self.count) for index in kept],
+                             [labels[index] for index in kept] * self.count)
+
+
+class Mosaic:
+    """Pictures [rows, columns] in one Axes. Cell (i, j) of panel (r, c) is at x = c pitch + j, y = r pitch + i."""
+
+    def __init__(self, axis, rows, columns, size, gap):
+        """`size`: cells of a panel, across and down; `gap`: cells between two."""
+        self.axis, self.rows, self.columns, self.size, self.pitch = axis, rows, columns, size, size + gap
+        axis.set_xlim(-.5, columns * self.pitch - gap - .5)
+        axis.set_ylim(rows * self.pitch - gap - .5, -.5)
+        axis.spines[:].set_visible(False)
+
+    def picture(self, row, column, values, **look):
+        x, y = column * self.pitch - .5, row * self.pitch - .5
+        return picture(self.axis, values, (x, x + self.size, y + self.size, y), origin="upper", **look)
+
+    def names(self, columns, rows):
+        whole = self.axis.get_position().width * self.axis.figure.get_size_inches()[0]
+        widest = whole * self.size / (self.columns * self.pitch - self.pitch + self.size)
+        for index, name in enumerate(columns):
+            self.axis.annotate(shortened(name, 8, widest), (index * self.pitch + self.size / 2 - .5, 1), (0, 3),
+                               ha="center", fontsize=8, xycoords=("data", "axes fraction"), textcoords="offset points")
+        for index, name in enumerate(rows):
+            y = (index * self.pitch + self.size / 2) / (self.rows * self.pitch - self.pitch + self.size)
+            name_row(self.axis, name, 1 - y)
+
+    def ticks(self, cells, labels=None):
+        """The same in every panel, on both axes."""
+        labels = [str(label) for label in (cells if labels is None else labels)]
+        for set_ticks, panels in ((self.axis.set_xticks, self.columns), (self.axis.set_yticks, self.rows)):
+            set_ticks([panel * self.pitch + cell for panel in range(panels) for cell in cells], labels * panels)
+
+
+def picture(axis, values, extent, **look):
+    """As axis.imshow(), which sets the axis's limits and aspect anew each time."""
+    made = AxesImage(axis, extent=extent, interpolation="nearest", **look)
+    made.set_data(values)
+    made.set_clip_path(axis.patch)
+    axis.add_image(made)
+    return made
+
+
+def ticks_of_cells(count, most=4):
+    return [int(tick) for tick in MaxNLocator(most, integer=True).tick_values(0, count - 1) if 0 <= tick < count]
+
+
+def logarithmic(axis, low, high):
+    """The y axis, from a little below `low` to a little above `high`; ticks are written out: 0.01, 1e-05."""
+    axis.set_yscale("log")
+    axis.set_ylim(low / 1.5, high * 1.5)
+    axis.minorticks_off()
+    if high < 50 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 8 * low else (1, 3)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def sample_line(label, colour, style="-", **look):
+    """For a legend."""
+    return Line2D([], [], color=colour, linestyle=style, label=label, **look)
 
 
 def head_names(layers, heads):
     return [f"{layer}.{head}" for layer in range(layers) for head in range(heads)]
-
-
-def layer_rows(axes, layers, heads):
-    name_panels(axes, [f"head {head}" for head in range(heads)], [f"layer {layer}" for layer in range(layers)])

@@ -5,25 +5,39 @@ matplotlib Figure, so
     import headscope
     from plot import loss
     with headscope.open("runs/kjv-s0") as log:
-        loss(log).savefig("loss.pdf")
+        loss(log, steps=(0, 200)).savefig("loss.pdf")
 
-works in a notebook too. Those with a `step` show its row, the last one unless told otherwise. Raises NotLogged for what
-the log does not hold and NoSuchStep for a step that has no row.
+works in a notebook too. All take `steps`, a pair: only the rows within are drawn, None is an open end. Those over the
+steps take `log_steps`: a step s is drawn at log(1 + s). Those with a `step` show its row, the last one unless told
+otherwise. Raises NotLogged for what the log does not hold and NoSuchStep for a step that has no row.
 """
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, Normalize, PowerNorm
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 import headscope
-from figure_parts import (COLOURS, SMALL, NotLogged, colour_bar, colours, entitle, grid, head_names, layer_rows, legend,
-                          metric, name_axes, name_panels, row_of, steps_of, takes_logs, with_units)
+from figure_data import (COLOURS, STYLES, NoSuchStep, NotLogged, Window, looks, looks_of_classes, losses_of_classes,
+                         metric, one_number_per_head, row_of, steps_of, takes_logs)
+from figure_parts import (SMALL, Mosaic, Strip, colour_bar, grid, head, head_names, legend, logarithmic, name_axes,
+                          name_row, sample_line, ticks_of_cells)
+from figure_text import shortened, shown, with_units
+from step_axis import StepAxis, draw_line
 
 ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd"]  # uniform and unclear are the pale ones
-STYLES = ["-", "--", ":", "-."]
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
+GREY_WHERE_UNKNOWN = colormaps[DIVERGING].with_extremes(bad="#dddddd")
+
+
+def rows_within(log, name):
+    """The Series of what may have no row at all, or none within the steps asked for: then None."""
+    try:
+        series = log.series(name) if name in log else None
+    except NoSuchStep:
+        return None
+    return series if series is not None and len(series.step) > 0 else None
 
 
 def measured(series):
@@ -33,166 +47,185 @@ def measured(series):
 
 
 @takes_logs
-def loss(log):
+def loss(log, log_steps=False):
     """Training and evaluation loss, every floor and reference; the losses of target classes in a second panel."""
-    training = log.series("train/loss") if "train/loss" in log else None
-    evaluation = log.series("eval/loss") if "eval/loss" in log else None
-    evaluated = evaluation is not None and len(evaluation.step) > 0
-    if training is None or len(training.step) == 0 and not evaluated:
+    training, evaluation = rows_within(log, "train/loss"), rows_within(log, "eval/loss")
+    if training is None and evaluation is None:
+        for name in ("train/loss", "eval/loss"):
+            if name in log:
+                log.steps(name)  # NoSuchStep, if there are rows
         raise NotLogged("no loss was logged")
-    classes = [name for name in log.metrics() if name.startswith("eval/loss_")] if evaluated else []
-    figure, axes = grid(1, 1 + bool(classes), 4.6, 3.2, gap=(1.5, 0), right=.3 if classes else 1.2, top=.8, sharey=True)
+    classes = {name: log.series(path) for name, path in losses_of_classes(log).items()} if evaluation else {}
+    known = [(value, style, shown(f"{what} {name} {value:.3f}"))
+             for values, style, what in ((log.floors(), "-", "floor"), (log.references(), "--", "reference"))
+             for name, value in values.items()]
+    beside = max([1.2, *(.2 + len(name) * .065 for _, _, name in known)]) if known else .3
+    beside = min(beside, 3)
+    figure, axes = grid(1, 1 + bool(classes), 4.6, 3.2, gap=(max(1.5, beside), 0), right=.3 if classes else beside,
+                        sharey=True)
+    steps = StepAxis(np.concatenate([series.step for series in (training, evaluation) if series]), log_steps)
+    head(figure, log, "loss", [steps.first, steps.last])
     axis = axes[0, 0]
-    for name, colour in zip(classes, colours(len(classes))):
-        of_class = log.series(name)
-        axes[0, 1].plot(*measured(of_class), "o-", color=colour, markersize=3,
-                        label=name.removeprefix("eval/loss_"))
-    axis.plot(*measured(training), color=COLOURS[5], linewidth=.8, label="training batch")
-    if evaluated:
-        axis.plot(*measured(evaluation), "o-", color=COLOURS[0], markersize=3, label="evaluation")
-    known = []
-    for values, style, what in ((log.floors(), "-", "floor"), (log.references(), "--", "reference")):
-        for name, value in values.items():
-            axis.axhline(value, color=COLOURS[6], linestyle=style, linewidth=.8, zorder=1)
-            known.append((value, f"{what} {name}"))
-    axis.set_xlim(left=0)
+    handles = []
+    if training:
+        draw_line(axis, *measured(training), color=COLOURS[5], linewidth=.8, label="training batch")
+        handles.append(sample_line("training batch", COLOURS[5]))
+    if evaluation:
+        draw_line(axis, *measured(evaluation), marker="o", color=COLOURS[0], markersize=3, label="evaluation")
+        handles.append(sample_line("evaluation", COLOURS[0], marker="o", markersize=3))
+    look = looks_of_classes(log)
+    for name, of_class in classes.items():
+        draw_line(axes[0, 1], *measured(of_class), marker="o", color=look[name][0], linestyle=look[name][1],
+                  markersize=3, label=name)
+    for value, style, _ in known:
+        axis.axhline(value, color=COLOURS[6], linestyle=style, linewidth=.8, zorder=1)
     bottom, top = axis.get_ylim()
     apart, height = .045 * (top - bottom), -np.inf
-    for value, name in sorted(known):  # labels of neighbours are pushed apart
+    for value, _, name in sorted(known):  # labels of neighbours are pushed apart
         height = max(value, height + apart)
-        axis.annotate(f"{name} {value:.3f}", (1, height), (4, 0), xycoords=("axes fraction", "data"),
+        axis.annotate(shortened(name, SMALL, beside - .1), (1, height), (4, 0), xycoords=("axes fraction", "data"),
                       textcoords="offset points", va="center", fontsize=SMALL)
     for axis in axes.flat:
-        axis.legend(fontsize=8, frameon=False)
-        axis.set_xlabel("step", fontsize=9)
+        steps.apply(axis, margin=.015)
+        axis.set_xlabel(steps.label, fontsize=9)
+    legend(axes[0, 0], handles)
     if classes:
+        legend(axes[0, 1], [sample_line(name, *look[name], marker="o", markersize=3) for name in sorted(classes)])
         axes[0, 1].set_title("evaluation, by class of target", fontsize=8)
-        axes[0, 1].set_xlim(left=0)
-    axes[0, 0].set_ylabel(f"loss [{training.units}]", fontsize=9)
-    entitle(figure, log, "loss", sorted([*training.step, *(evaluation.step if evaluated else ())]))
+    axes[0, 0].set_ylabel(f"loss [{shown((training or evaluation).units)}]", fontsize=9)
     return figure
 
 
-def lines_of_heads(log, shown, values, labels, what):
+def lines_of_heads(log, series, values, lines, what, log_steps):
     """A panel per head: rows = layers, columns = heads; values [step, layer, head, line] on a logarithmic scale, of the
-    headscope.Series `shown`."""
+    headscope.Series `series`. `lines`: label -> (colour, style)."""
     layers, heads = values.shape[1:3]
     many = layers * heads > 32
-    figure, axes = grid(layers, heads, 1.0 if many else 1.6, .8 if many else 1.2, top=1.0, sharex=True, sharey=True)
+    width, height = (1.0, .8) if many else (1.6, 1.2)
+    figure, axes = grid(layers, 1, heads * width + (heads - 1) * .12, height, right=.4)
     values = np.where(values > 0, values, np.nan)
-    palette = colours(len(labels))
-    for (layer, head), axis in np.ndenumerate(axes):
-        for line, label in enumerate(labels):
-            axis.plot(shown.step, values[:, layer, head, line], color=palette[line], linewidth=.8, label=label)
-        axis.set_yscale("log")
-        axis.minorticks_off()
-        axis.xaxis.set_major_locator(MaxNLocator(3))
-    layer_rows(axes, layers, heads)
-    none = [" (0 throughout)" if np.isnan(values[..., line]).all() else "" for line in range(len(labels))]
-    legend(figure, [Line2D([], [], color=palette[line], label=label + none[line]) for line, label in enumerate(labels)])
-    entitle(figure, log, what, shown.step)
-    name_axes(figure, "step", with_units(shown.name.replace("_by_class", ""), shown))
+    none = [" (0 throughout)" if np.isnan(values[..., line]).all() else "" for line in range(len(lines))]
+    steps = StepAxis(series.step, log_steps)
+    head(figure, log, what, series.step,
+         handles=[sample_line(label + none[line], *lines[label]) for line, label in enumerate(lines)])
+    logged = values[np.isfinite(values)]
+    for layer, axis in enumerate(axes[:, 0]):
+        strip = Strip(axis, heads, .12 / width, [f"head {index}" for index in range(heads)] if layer == 0 else [])
+        for line, (label, look) in enumerate(lines.items()):
+            strip.line(steps(series.step), values[:, layer, :, line], *look, label)
+        logarithmic(axis, logged.min(initial=1 if logged.size == 0 else np.inf), logged.max(initial=0) or 1)
+        name_row(axis, f"layer {layer}")
+        if layer == layers - 1:
+            strip.ticks(steps(steps.ticks(2)), steps.ticks(2))
+    name_axes(figure, steps.label, with_units(series.name.replace("_by_class", ""), series))
     return figure
 
 
 @takes_logs
-def grad_norm(log):
+def grad_norm(log, log_steps=False):
     """The gradient's norm of every head's W_q, W_k, W_v, W_o."""
     norm = metric(log, "grad_norm")
     labels = [f"W_{label}" for label in norm.coords["projection"]]
-    return lines_of_heads(log, norm, norm.values, labels, norm.long_name)
+    return lines_of_heads(log, norm, norm.values, dict(zip(labels, looks(len(labels)))), norm.long_name, log_steps)
 
 
 @takes_logs
-def grad_norm_by_class(log):
+def grad_norm_by_class(log, log_steps=False):
     """The same of each target class's share of the loss, W_q to W_o together: the root of the sum of their squares."""
     norm = metric(log, "grad_norm_by_class")  # [step, class, layer, head, projection]
     whole = np.sqrt((norm.values.astype(float) ** 2).sum(-1)).transpose(0, 2, 3, 1)
-    return lines_of_heads(log, norm, whole, list(norm.coords["class"]),
-                          "norm of the gradient of a head's weights, by class of target")
+    look, classes = looks_of_classes(log), list(norm.coords["class"])
+    order = sorted(range(len(classes)), key=classes.__getitem__)  # as in the figure of the loss
+    return lines_of_heads(log, norm, whole[..., order], {classes[at]: look[classes[at]] for at in order},
+                          "norm of the gradient of a head's weights, by class of target", log_steps)
 
 
 @takes_logs
-def heads(log):
-    """Every metric that is one number per layer and head: colour = head, style = layer; with more than four layers a
-    column per layer."""
-    logged = [log.series(name) for name in log.metrics()
-              if log.dims(name) == ("step", "layer", "head") and len(log.steps(name)) > 0]
-    shown = [series for series in logged if "value_labels" not in series.attrs]
-    if not shown:
+def heads(log, log_steps=False):
+    """Every metric that is one number per layer and head. Of few heads a panel per metric: colour = head, style =
+    layer; of more than four layers or eight heads, a row of panels per metric, one for each layer."""
+    logged = [series for series in (rows_within(log, name) for name in one_number_per_head(log)) if series]
+    if not logged:
+        for name in one_number_per_head(log):
+            log.steps(name)  # NoSuchStep, if there are rows
         raise NotLogged("no metric of one number per head was logged", headscope.config_key("attention_entropy"))
-    layers, count = shown[0].values.shape[1:]
-    by_layer = layers > len(STYLES)
-    columns = layers if by_layer else min(3, len(shown))
-    rows = len(shown) if by_layer else -(-len(shown) // columns)
-    size = (1.1, 1.0) if by_layer else (2.5, 1.5)
-    figure, axes = grid(rows, columns, *size, left=1.1 if by_layer else .8, top=1.2, bottom=.55,
-                        gap=(.12, .2) if by_layer else (.6, .55), sharex=True, sharey="row" if by_layer else False)
-    palette = colours(count)
-    for index, series in enumerate(shown):
-        null = series.attrs["null_mean"]
-        panels = axes[index] if by_layer else [axes.flat[index]] * layers
-        for layer, axis in enumerate(panels):
-            for head in range(count):
-                axis.plot(series.step, series.values[:, layer, head], color=palette[head], linewidth=1,
-                          linestyle="-" if by_layer else STYLES[layer], label=f"{layer}.{head}")
-            if layer == 0 or by_layer:
-                axis.xaxis.set_major_locator(MaxNLocator(3 if by_layer else 5, integer=True))
-                if np.isfinite(null):
-                    axis.axhline(null, color="#999999", linewidth=.8)
-        if by_layer:
-            panels[0].set_ylabel(with_units(series.name, series).replace("_", "\n"), fontsize=SMALL)
-        else:
-            panels[0].set_title(with_units(series.name, series), fontsize=9)
-    for axis in list(axes.flat)[len(shown):] if not by_layer else ():
-        axis.set_axis_off()
-        axes[-2, list(axes[-1]).index(axis)].tick_params(labelbottom=True)
-    if by_layer:
-        name_panels(axes, [f"layer {layer}" for layer in range(layers)], [])
-    handles = [Line2D([], [], color=palette[head], label=f"head {head}") for head in range(count)]
+    layers, count = logged[0].values.shape[1:]
+    by_layer = layers > len(STYLES) or count > len(COLOURS)
+    look = looks(count)
+    steps = StepAxis(np.concatenate([series.step for series in logged]), log_steps)
+    handles = [sample_line(f"head {index}", *look[index]) for index in range(count)]
     if layers > 1 and not by_layer:
-        handles += [Line2D([], [], color="black", linestyle=style, label=f"layer {layer}")
-                    for layer, style in zip(range(layers), STYLES)]
-    legend(figure, handles, 7 if figure.get_size_inches()[0] < 9 else 14)
-    ends = [series.step[at] for series in shown for at in (0, -1)]
-    entitle(figure, log, "what each head does", sorted(ends))
-    name_axes(figure, "step")
+        handles += [sample_line(f"layer {layer}", "black", style) for layer, style in zip(range(layers), STYLES)]
+    if any(np.isfinite(series.attrs["null_mean"]) for series in logged):
+        handles.append(sample_line("null", "#999999", linewidth=.8))
+    if by_layer:
+        figure, axes = grid(len(logged), 1, layers * 1.1 + (layers - 1) * .12, 1.0, left=1.1, gap=(0, .2))
+    else:
+        columns = min(3, len(logged))
+        figure, axes = grid(-(-len(logged) // columns), columns, 2.5, 1.5, bottom=.55, gap=(.6, .55), right=.5)
+    head(figure, log, "what each head does", [steps.first, steps.last], handles=handles)
+    for series, axis in zip(logged, axes.flat):
+        null = series.attrs["null_mean"]
+        if np.isfinite(null):
+            axis.axhline(null, color="#999999", linewidth=.8)
+        if by_layer:
+            names = [f"layer {layer}" for layer in range(layers)] if axis is axes[0, 0] else []
+            strip = Strip(axis, layers, .12 / 1.1, names)
+            for index in range(count):
+                strip.line(steps(series.step), series.values[:, :, index], *look[index], f"head {index}")
+            if axis is axes[-1, 0]:
+                strip.ticks(steps(steps.ticks(2)), steps.ticks(2))
+            name = with_units(series.name, series)
+            axis.set_ylabel(name.replace("_", "\n"), fontsize=SMALL)
+            continue
+        for layer, index in np.ndindex(layers, count):
+            draw_line(axis, series.step, series.values[:, layer, index], color=look[index][0], linewidth=1,
+                      linestyle=STYLES[layer], label=f"{layer}.{index}")
+        steps.apply(axis, margin=.02, most=4)
+        axis.set_title(shortened(with_units(series.name, series), 9, 2.9), fontsize=9)
+    for axis in list(axes.flat)[len(logged):]:
+        axis.set_axis_off()
+    name_axes(figure, steps.label)
     return figure
 
 
 def pairs(log, name, step, symmetric=None):
     """Heads against heads at a step: a row per layer, colours centred at what random heads give."""
     row = row_of(steps_of(log, name), step)
-    shown = metric(log, name, slice(row, row + 1))
-    values = shown.values[0].astype(float)
+    series = metric(log, name, slice(row, row + 1))
+    values = series.values[0].astype(float)
     layers, panels, count = values.shape[:3]
-    null, spread = float(shown.attrs["null_mean"]), float(shown.attrs["null_std"])
     own = np.eye(count, dtype=bool)
-    others = values[:, :, ~own]
-    others = others[np.isfinite(others)]
-    half = symmetric or max([4 * spread, *np.abs(others - null)])
-    norm = Normalize(null - half, null + half)
+    norm, null, note = around_null(series, values[:, :, ~own], symmetric)
     size = max(1.3, .125 * count) if count > 8 else max(1.1, .46 * count)
-    figure, axes = grid(layers, panels, size, size, right=1.7, left=.55, gap=(.15, .15), sharex=True, sharey=True)
-    ticks = range(0, count, 1 if count <= 8 else 4)
-    for (layer, panel), axis in np.ndenumerate(axes):
-        axis.imshow(np.where(own, np.nan, values[layer, panel]), cmap=DIVERGING, norm=norm)
-        axis.set_facecolor("#dddddd")  # of a head with itself
-        axis.set_xticks(ticks)
-        axis.set_yticks(ticks)
-        for (a, b), number in np.ndenumerate(values[layer, panel]) if count <= 8 else ():
-            if a != b and np.isfinite(number):
-                strong = abs(number - null) > .6 * half
-                axis.text(b, a, f"{number:.2f}", ha="center", va="center", fontsize=6.5,
-                          color="white" if strong else "black")
-    axis_name = shown.dims[2]
-    name_panels(axes, [f"W_{label}" if axis_name == "projection" else label for label in shown.coords[axis_name]],
-                [f"layer {layer}" for layer in range(layers)])
-    bar = colour_bar(figure, ScalarMappable(norm, DIVERGING), with_units(name, shown), null)
-    bar.set_ylim(max(norm.vmin, shown.attrs["minimum"]), min(norm.vmax, shown.attrs["maximum"]))
-    entitle(figure, log, shown.long_name, shown.step[0], f"null {null:.3g} ± {spread:.2g}")
+    gap = .15 / size * count
+    figure, axes = grid(1, 1, *(size * (n + (n - 1) * .15 / size) for n in (panels, layers)), right=1.7, left=.55)
+    head(figure, log, series.long_name, series.step[0], note)
+    mosaic = Mosaic(axes[0, 0], layers, panels, count, gap)
+    for layer, panel in np.ndindex(layers, panels):
+        cells = values[layer, panel]
+        mosaic.picture(layer, panel, np.where(own, np.nan, cells), cmap=GREY_WHERE_UNKNOWN, norm=norm)
+        for i, j in zip(*np.nonzero(~own & np.isfinite(cells))) if count <= 8 else ():
+            dark = abs(norm(cells[i, j]) - .5) > .35
+            mosaic.axis.text(panel * mosaic.pitch + j, layer * mosaic.pitch + i, f"{cells[i, j]:.2f}", ha="center",
+                             va="center", fontsize=SMALL - (count > 4), color="white" if dark else "black")
+    axis_name = log.dims(name)[2]
+    prefix = "W_" if axis_name == "projection" else ""
+    mosaic.names([prefix + shown(label) for label in series.coords[axis_name]],
+                 [f"layer {layer}" for layer in range(layers)])
+    mosaic.ticks(range(0, count, 1 if count <= 8 else 4))
+    bar = colour_bar(figure, ScalarMappable(norm, DIVERGING), with_units(name, series), null)
+    bar.set_ylim(max(norm.vmin, series.attrs["minimum"]), min(norm.vmax, series.attrs["maximum"]))
     name_axes(figure, "head", "head")
     return figure
+
+
+def around_null(series, values, symmetric=None):
+    """Colours of `values` around the null's mean, that mean, and a note of it."""
+    null, spread = float(series.attrs["null_mean"]), float(series.attrs["null_std"])
+    values = values[np.isfinite(values)]
+    half = symmetric or max([4 * spread, *np.abs(values - null)])
+    return Normalize(null - half, null + half), null, f"null {null:.3g} ± {spread:.2g}"
 
 
 @takes_logs
@@ -211,34 +244,82 @@ def circuit_cosine(log, step=None):
 
 
 @takes_logs
-def lag_profile(log):
+def composition(log, step=None):
+    """How much later heads read of what earlier ones write: a panel per input (q, k, v), across the earlier heads, down
+    the later ones; colours centred at what random heads give."""
+    name = "composition"
+    row = row_of(steps_of(log, name), step)
+    series = metric(log, name, slice(row, row + 1))
+    values = series.values[0].astype(float)  # [layer, head, layer_later, head_later, input]
+    layers, count = values.shape[:2]
+    if layers < 2:
+        raise NotLogged("composition is between two layers, and the model has one")
+    earlier = (layers - 1) * count  # heads of all layers but the last; later: all but the first
+    panels = values[:-1, :, 1:].transpose(4, 2, 3, 0, 1).reshape(-1, earlier, earlier)
+    norm, null, note = around_null(series, panels)
+    size = max(1.4, min(.3, 4 / earlier) * earlier)
+    figure, axes = grid(1, 1, len(panels) * size + (len(panels) - 1) * .15, size, right=1.7, left=.9)
+    head(figure, log, series.long_name, series.step[0], note)
+    mosaic = Mosaic(axes[0, 0], 1, len(panels), earlier, .15 / size * earlier)
+    borders = np.arange(1, layers - 1) * count - .5
+    for panel, cells in enumerate(panels):
+        mosaic.picture(0, panel, cells, cmap=GREY_WHERE_UNKNOWN, norm=norm)
+        across = panel * mosaic.pitch
+        mosaic.axis.hlines(borders, across - .5, across + earlier - .5, color="white", linewidth=.6)
+        mosaic.axis.vlines(across + borders, -.5, earlier - .5, color="white", linewidth=.6)
+    mosaic.names([f"read as {label}" for label in map(shown, series.coords["input"])], [])
+    if earlier <= 12:
+        names, cells = head_names(layers, count), range(earlier)
+        mosaic.ticks(cells, names[:earlier])
+        mosaic.axis.set_yticks(cells, names[count:])
+    else:
+        centres = (np.arange(layers - 1) + .5) * count - .5
+        mosaic.ticks(centres, range(layers - 1))
+        mosaic.axis.set_yticks(centres, [f"layer {layer}" for layer in range(1, layers)])
+    mosaic.axis.tick_params(axis="x", rotation=90 if earlier <= 12 else 0)
+    bar = colour_bar(figure, ScalarMappable(norm, DIVERGING), with_units(name, series), null)
+    bar.set_ylim(max(norm.vmin, series.attrs["minimum"]), min(norm.vmax, series.attrs["maximum"]))
+    name_axes(figure, "earlier head" if earlier <= 12 else "layer of the earlier head", "later head")
+    return figure
+
+
+@takes_logs
+def lag_profile(log, log_steps=False):
     """How far back each head looks: steps upwards, the distance across; below, the last row."""
-    steps = steps_of(log, "lag_profile")
-    every = -(-len(steps) // 400)
-    shown = metric(log, "lag_profile", slice(None, None, every))
-    last = metric(log, "lag_profile", slice(len(steps) - 1, None)).values[0]
-    values = shown.values  # [step, layer, head, lag]
+    steps = StepAxis(steps_of(log, "lag_profile"), log_steps)
+    drawn, row_in_drawn = np.unique(steps.rows(), return_inverse=True)
+    series = metric(log, "lag_profile", drawn)
+    last = metric(log, "lag_profile", slice(len(steps.steps) - 1, None)).values[0]
+    values = series.values  # [step, layer, head, lag]
     layers, count, lags = values.shape[1:]
     many = layers * count > 32
     width, height = (1.0, .8) if many else (1.7, 1.3)
-    figure, axes = grid(2 * layers, count, width, height, right=1.4, sharex=True, sharey="row")
-    norm = PowerNorm(.5, 0, float(np.nanmax(values, initial=0)) or 1)  # the square root: small weights show
+    figure, axes = grid(2 * layers, 1, count * width + (count - 1) * .12, height, right=1.5)
+    head(figure, log, series.long_name, [steps.first, steps.last])
+    norm = PowerNorm(.5, 0, float(np.nanmax(np.where(np.isfinite(values), values, 0), initial=0)) or 1)
+    highest = 1.05 * (np.nanmax(np.where(np.isfinite(last), last, 0), initial=0) or 1)
     for layer in range(layers):
-        for head in range(count):
-            mesh = axes[2 * layer, head].pcolormesh(np.arange(lags), shown.step, values[:, layer, head], cmap=SEQUENTIAL,
-                                                    norm=norm, shading="nearest", rasterized=True)
-            below = axes[2 * layer + 1, head]
-            below.plot(np.arange(lags), last[layer, head], color=COLOURS[0], linewidth=1)
-            below.set_ylim(0, 1.05 * (np.nanmax(last, initial=0) or 1))
-            below.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes[2 * layer, head].yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes[2 * layer, 0].set_ylabel("step", fontsize=SMALL)
-        axes[2 * layer + 1, 0].set_ylabel("last row", fontsize=SMALL)
-    name_panels(axes, [f"head {head}" for head in range(count)], [f"layer {row // 2}" for row in range(2 * layers)])
+        upper, lower = axes[2 * layer:2 * layer + 2, 0]
+        strip = Strip(upper, count, .12 / width, [f"head {index}" for index in range(count)] if layer == 0 else [])
+        mesh = strip.pictures(values[row_in_drawn, layer].swapaxes(0, 1), 0, 1, cmap=SEQUENTIAL, norm=norm)
+        upper.set_ylim(0, 1)
+        upper.set_yticks(steps(steps.ticks(3)), [str(tick) for tick in steps.ticks(3)])
+        strip = Strip(lower, count, .12 / width)
+        strip.line((np.arange(lags) + .5) / lags, last[layer].T, COLOURS[0])
+        lower.set_ylim(0, highest)
+        if layer == layers - 1:
+            lag_ticks = ticks_of_cells(lags, 2 if many else 4)
+            strip.ticks((np.array(lag_ticks) + .5) / lags, lag_ticks)
+        upper.set_ylabel("step", fontsize=SMALL)
+        lower.set_ylabel("last row", fontsize=SMALL)
+        for axis in (upper, lower):
+            name_row(axis, f"layer {layer}")
     colour_bar(figure, mesh, "attention weight")
-    entitle(figure, log, shown.long_name, steps)
-    name_axes(figure, "positions back")
+    name_axes(figure, "positions back" + (";  " + steps.label if log_steps else ""))
     return figure
+
+
+MOST_SAMPLES = 8  # of attention maps, side by side
 
 
 @takes_logs
@@ -249,45 +330,50 @@ def attention(log, step=None):
     if maps not in log or len(log.steps(maps)) == 0:
         raise NotLogged("attention maps were not logged", headscope.config_key(maps))
     row = row_of(log.steps(maps), step)
-    shown = log.series(maps, slice(row, row + 1))
-    weights, tokens = shown.values[0], log.tokens()  # [S, L, H, T, T], [S, T]
+    series = log.series(maps, slice(row, row + 1))
+    weights, tokens = series.values[0], log.tokens()  # [S, L, H, T, T], [S, T]
     samples, layers, count, length = weights.shape[:4]
-    words = [repr(word)[1:-1].replace(" ", "␣")[:8] for word in log.vocabulary()] if length <= 64 else []
-    named = len(words) > 0
+    words = [shown(word).replace(" ", "␣")[:8] for word in log.vocabulary()] if length <= 64 else []
     norm = PowerNorm(.5, 0, 1)  # the square root: small weights show
-    if layers * count > 16:
-        figure, axes = grid(layers, count, 1.1, 1.1, right=1.5, sharex=True, sharey=True)
-        panels = {(layer, head): weights[0, layer, head] for layer in range(layers) for head in range(count)}
-        layer_rows(axes, layers, count)
-        named, note = False, f"sample 0 of {samples}"
+    look = {"cmap": SEQUENTIAL, "norm": norm}
+    one = layers * count > 16
+    drawn = 1 if one else min(samples, MOST_SAMPLES)
+    note = "" if drawn == samples else f"sample 0 of {samples}" if one else f"samples 0 to {drawn - 1} of {samples}"
+    if words and not one:  # every sample has words of its own, so each panel is an Axes
+        size = max(1.6, .075 * length)
+        figure, axes = grid(layers * count, drawn, size, size, right=1.5, gap=(.35, .35))
+        head(figure, log, "attention maps", series.step[0], note)
+        for (index, sample), axis in np.ndenumerate(axes):
+            mesh = axis.imshow(weights[sample, index // count, index % count], interpolation="nearest", **look)
+            labels = [words[token] if 0 <= token < len(words) else str(token) for token in tokens[sample]]
+            axis.set_xticks(range(length), labels, fontsize=4.5, rotation=90 if max(map(len, labels)) > 2 else 0)
+            axis.set_yticks(range(length), labels, fontsize=4.5)
+            axis.tick_params(length=1.5, pad=1.5)
+            if index == 0:
+                axis.set_title(f"sample {sample}", fontsize=8)
+            if sample == drawn - 1:
+                name_row(axis, f"head {index // count}.{index % count}")
     else:
-        size = max(1.6, .075 * length) if named else 1.6
-        figure, axes = grid(layers * count, samples, size, size, right=1.5, gap=(.35 if named else .12, .12),
-                            sharex="col", sharey="col")
-        panels = {(index, sample): weights[sample, index // count, index % count]
-                  for index in range(layers * count) for sample in range(samples)}
-        name_panels(axes, [f"sample {sample}" for sample in range(samples)],
-                    [f"head {name}" for name in head_names(layers, count)])
-        note = ""
-    for (i, j), values in panels.items():
-        mesh = axes[i, j].imshow(values, cmap=SEQUENTIAL, norm=norm, interpolation="nearest")
-        if named:
-            labels = [words[token] for token in tokens[j]]
-            axes[i, j].set_xticks(range(length), labels, fontsize=4.5, rotation=90 if max(map(len, labels)) > 2 else 0)
-            axes[i, j].set_yticks(range(length), labels, fontsize=4.5)
-            axes[i, j].tick_params(length=1.5, pad=1.5)
+        size = 1.1 if one else 1.6
+        rows, columns = (layers, count) if one else (layers * count, drawn)
+        figure, axes = grid(1, 1, columns * size + (columns - 1) * .12, rows * size + (rows - 1) * .12, right=1.5)
+        head(figure, log, "attention maps", series.step[0], note)
+        mosaic = Mosaic(axes[0, 0], rows, columns, length, .12 / size * length)
+        for i, j in np.ndindex(rows, columns):
+            mesh = mosaic.picture(i, j, weights[0, i, j] if one else weights[j, i // count, i % count], **look)
+        if one:
+            mosaic.names([f"head {index}" for index in range(count)], [f"layer {layer}" for layer in range(layers)])
         else:
-            axes[i, j].xaxis.set_major_locator(MaxNLocator(3, integer=True))
-            axes[i, j].yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            axes[i, j].label_outer()
+            mosaic.names([f"sample {sample}" for sample in range(drawn)],
+                         [f"head {name}" for name in head_names(layers, count)])
+        mosaic.ticks(ticks_of_cells(length, 3)[:3])
     colour_bar(figure, mesh, "attention weight")
-    entitle(figure, log, "attention maps", shown.step[0], note)
     name_axes(figure, "key", "query")
     return figure
 
 
 @takes_logs
-def roles(log):
+def roles(log, log_steps=False):
     """What each head does, as one strip of colour over the steps."""
     role = metric(log, "role")
     names = role.attrs["value_labels"].split(", ")
@@ -296,53 +382,66 @@ def roles(log):
     present = [code for code in range(len(names)) if (codes == code).any()]
     palette = [ROLE_COLOURS[code % len(ROLE_COLOURS)] for code in range(len(names))]
     many = layers * count > 32
-    figure, axes = grid(1, 1, 6, max((.08 if many else .24) * layers * count, .6), top=.9, left=.8)
+    figure, axes = grid(1, 1, 6, max((.08 if many else .24) * layers * count, .6), left=.8)
+    head(figure, log, "role of each head", role.step,
+         handles=[Patch(color=palette[code], label=names[code]) for code in present])
     axis = axes[0, 0]
-    axis.pcolormesh(role.step, np.arange(layers * count), np.ma.masked_invalid(codes), cmap=ListedColormap(palette),
-                    vmin=-.5, vmax=len(names) - .5, shading="nearest", rasterized=True)
+    steps = StepAxis(role.step, log_steps)
+    axis.pcolormesh(steps.borders(), np.arange(layers * count + 1) - .5, np.ma.masked_invalid(codes),
+                    cmap=ListedColormap(palette), vmin=-.5, vmax=len(names) - .5, rasterized=True)
     if many:
         axis.set_yticks((np.arange(layers) + .5) * count - .5, [f"layer {layer}" for layer in range(layers)])
     else:
         axis.set_yticks(range(layers * count), head_names(layers, count))
+    steps.apply(axis, most=8)
     axis.hlines(np.arange(1, layers * count) - .5, *axis.get_xlim(), color="white", linewidth=.5)
     axis.hlines(np.arange(1, layers) * count - .5, *axis.get_xlim(), color="black", linewidth=.8)
-    axis.invert_yaxis()
-    axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axis.set_xlabel("step", fontsize=9)
+    axis.set_ylim(layers * count - .5, -.5)
+    axis.set_xlabel(steps.label, fontsize=9)
     axis.set_ylabel("head", fontsize=9)
-    legend(figure, [Patch(color=palette[code], label=names[code]) for code in present])
-    entitle(figure, log, "role of each head", role.step)
     return figure
+
+
+def bars(axis, x, height, width, colour):
+    """As axis.bar(), all bars in one artist."""
+    left, right, none = x - width / 2, x + width / 2, np.zeros_like(x)
+    corners = np.stack([[left, none], [left, height], [right, height], [right, none]]).transpose(2, 0, 1)
+    axis.add_collection(PolyCollection(corners, facecolor=colour, linewidth=0))
 
 
 @takes_logs
 def ablation(log, results, step=None):
     """How much the loss rises without a head, a row per layer. `results`: the open ablation.h5 of the run. Marks: the
     same done to another head, and a change as large in random directions."""
-    results = headscope.open(results)
+    results = headscope.open(results) if not isinstance(log, Window) else Window(headscope.open(results), *log.window)
     row = row_of(results.steps("delta"), step)
-    shown, *others = (results.series(name, slice(row, row + 1)) for name in
-                      ("delta", "control_delta", "direction_delta"))
-    delta, control, directions = (series.values[0] for series in (shown, *others))
-    kinds = shown.coords["ablation"]
+    series, *others = (results.series(name, slice(row, row + 1)) for name in
+                       ("delta", "control_delta", "direction_delta"))
+    delta, control, directions = (one.values[0] for one in (series, *others))
+    kinds = series.coords["ablation"]
     layers, count = delta.shape[:2]
-    figure, axes = grid(layers, 1, max(4.5, .75 * count), 1.5 if layers <= 4 else 1.0, top=1.0, right=.4, gap=(0, .15),
-                        sharex=True, sharey=True)
+    figure, axes = grid(layers, 1, max(4.5, .75 * count), 1.5 if layers <= 4 else 1.0, right=.4, gap=(0, .15))
+    handles = [Patch(color=COLOURS[kind], label=name) for kind, name in enumerate(kinds)]
+    handles += [sample_line("the same of another head", "black", "", marker="_"),
+                sample_line("random directions", COLOURS[7], "", marker=".")]
+    head(figure, log, "loss without each head", series.step[0], handles=handles)
     width = .75 / (len(kinds) + 1)
+    drawn = np.concatenate([delta.ravel(), control.ravel(), directions.ravel()])
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = min(0, drawn.min(initial=0)), max(0, drawn.max(initial=0))
+    free = .05 * (high - low) or 1
     for layer, axis in enumerate(axes[:, 0]):
         for kind in range(len(kinds)):
             x = np.arange(count) + (kind - len(kinds) / 2) * width
-            axis.bar(x, delta[layer, :, kind], width, color=COLOURS[kind])
+            bars(axis, x, delta[layer, :, kind], width, COLOURS[kind])
             axis.plot(x, control[layer, :, kind], "_", color="black", markersize=width * 50, markeredgewidth=1.2)
         x = np.arange(count) + len(kinds) / 2 * width
         axis.plot(x, directions[layer], ".", color=COLOURS[7], markersize=4)
         axis.axhline(0, color="black", linewidth=.6)
-        axis.set_xticks(range(count), [f"{layer}.{head}" for head in range(count)] if layers == 1 else range(count))
-    name_panels(axes, [], [f"layer {layer}" for layer in range(layers)])
-    handles = [Patch(color=COLOURS[kind], label=name) for kind, name in enumerate(kinds)]
-    handles += [Line2D([], [], color="black", marker="_", linestyle="", label="the same of another head"),
-                Line2D([], [], color=COLOURS[7], marker=".", linestyle="", label="random directions")]
-    legend(figure, handles)
-    entitle(figure, log, "loss without each head", shown.step[0])
-    name_axes(figure, "head", f"rise of the loss [{shown.units or 'nat/token'}]")
+        axis.set_xlim(-.6, count - .4)
+        axis.set_ylim(low - free, high + free)
+        labels = head_names(1, count) if layers == 1 else range(count)
+        axis.set_xticks(*((range(count), labels) if layer == layers - 1 else ([],)))
+        name_row(axis, f"layer {layer}")
+    name_axes(figure, "head", f"rise of the loss [{shown(series.units or 'nat/token')}]")
     return figure
