@@ -59,7 +59,10 @@ std::string identity_of_schema_1_0(const LogReader& log) {
 }
 
 void find_moved_data(Config& config, const std::string& run_folder, const std::vector<std::string>& overrides) {
-    if (!data_overrides(overrides).empty()) return;
+    const auto is_named = [&](const std::string& key) {
+        return std::ranges::any_of(
+            overrides, [&](const std::string& text) { return text.substr(0, text.find_first_of(" \t=")) == key; });
+    };
     const std::map<std::string, DataPath*> files = data_paths(config);
     if (std::ranges::all_of(files, [](const auto& file) { return at_hand(*file.second); })) return;
     const RunPaths paths(run_folder);
@@ -70,7 +73,7 @@ void find_moved_data(Config& config, const std::string& run_folder, const std::v
         if (log.folder().empty()) return;  // schema 1.0
         for (const auto& [key, then] : data_paths(logged)) {
             const auto file = files.find(key);
-            if (file == files.end()) continue;
+            if (file == files.end() || is_named(key)) continue;
             file->second->moved = moved_along(then->absolute, log.folder(), run_folder);
             file->second->drop_foreign_notes();
         }

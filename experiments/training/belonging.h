@@ -21,7 +21,7 @@ bool belongs(const Checkpoint& checkpoint, const Config& config, const LogReader
 std::string identity_of_schema_1_0(const LogReader& log);
 
 /// Tells `config`, of the run in `run_folder`, where its data are if they were moved together with that folder: by the
-/// log, which knows where both were. Nothing when `overrides` name a place. Without a log that can be read nothing
+/// log, which knows where both were. Not of a file that `overrides` name. Without a log that can be read nothing
 /// is known.
 void find_moved_data(Config& config, const std::string& run_folder, const std::vector<std::string>& overrides);
 

@@ -238,6 +238,13 @@ def test_given_by_an_absolute_path_and_moved(p, tmp_path):
     headscope("resume", tmp_path / "s" / "runs" / "a", "train.steps=16", cwd=tmp_path)
 
 
+def test_one_of_two_files_named(p, tmp_path):
+    headscope("run", "k.toml", "--out", "run-k", cwd=p)
+    p.rename(tmp_path / "q")
+    headscope("resume", tmp_path / "q" / "run-k", "train.steps=12", f"task.path={tmp_path / 'q' / 'k.h5'}",
+              cwd=tmp_path)
+
+
 def test_the_stored_config_is_a_config(made, kind, tmp_path):
     headscope("run", made / f"run-{kind}" / "config.toml", "--out", tmp_path / "again", cwd=tmp_path)
     assert_same_runs(tmp_path / "again", made / f"run-{kind}")

@@ -125,7 +125,7 @@ TEST(SummaryText, SaysWhatTheHeadsDid) {
 TEST(SummaryText, SaysWhereNoTargetWasScored) {
     RunSummary summary;
     summary.run = "runs/x-s0";
-    summary.state = "finished";
+    summary.state.logged = "finished";
     summary.elapsed = 1;
     summary.train_loss = summary.eval_loss = summary.eval_accuracy = nan;
     summary.train_step = summary.eval_step = 10;

@@ -76,7 +76,7 @@ TEST(Overrides, AnEmptyValueUnsetsTheFilesKey) {
     EXPECT_EQ(with({"model.d_model="}).model.d_model, 64);
     EXPECT_EQ(with({"model.head_dim ="}).model.head_dim, 8);  // follows from others again
     EXPECT_EQ(toy(with({"task.rate="})).rate, 0.5);
-    EXPECT_EQ(toy(with({"task.path="})).path, "");
+    EXPECT_EQ(toy(with({"task.path="})).path.given, "");
     EXPECT_EQ(with({"optimizer.type="}).optimizer.type, "adam");
     EXPECT_EQ(with({"log.probes.grad_norm="}).log.probes, (std::map<std::string, std::int64_t>{{"overlap", 4}}));
     EXPECT_TRUE(with({"log.probes="}).log.probes.empty());
