@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <span>
 #include <utility>
@@ -38,9 +37,9 @@ std::int64_t vocab_size_of(const Checkpoint& checkpoint) {
     const auto embedding = checkpoint.model.find("embedding.weight");  // [V, d_model]
     if (embedding == checkpoint.model.end() || embedding->second.rank() != 2)
         throw IoError(
-            fmt::format("trace: the checkpoint of step {} has no embedding.weight [V, d_model]; it is none of "
-                        "a model that headscope trains",
-                        checkpoint.step));
+            fmt::format("trace: the checkpoint {} has no embedding.weight [V, d_model]; it is none of a model that "
+                        "headscope trains",
+                        checkpoint_name(checkpoint.step)));
     return embedding->second.size(0);
 }
 
@@ -182,16 +181,16 @@ private:
 };
 
 /// Runs every batch forward and backward; the gradients of the parameters add up to those of the mean over all scored
-/// targets of the file. Returns that mean, NaN when there are none.
+/// targets of the file. Returns that mean, 0 when there are none, as the loss op does.
 double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatasets& datasets) {
     PassValues values(model);
-    const auto all_scored = static_cast<double>(count_scored(tokens.targets));
+    const auto all_scored = static_cast<double>(std::max<std::int64_t>(count_scored(tokens.targets), 1));
     double loss_sum = 0;
     for (std::int64_t index = 0; index < tokens.batches(); ++index) {
         const Tensor targets = batch_of(tokens.targets, index);
         const Tensor logits = model.forward(batch_of(tokens.inputs, index));
         const Tensor loss = cross_entropy(logits, targets);
-        const double share = static_cast<double>(count_scored(targets)) / std::max(all_scored, 1.0);
+        const double share = static_cast<double>(count_scored(targets)) / all_scored;
         backward(loss, {.gradient = Tensor::full({}, share, loss.dtype())});
 
         const NoGrad no_grad;
@@ -199,7 +198,7 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatas
         for (const double each : losses.values<double>()) loss_sum += each;
         values.put(datasets, index);
     }
-    return all_scored > 0 ? loss_sum / all_scored : std::numeric_limits<double>::quiet_NaN();
+    return loss_sum / all_scored;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Given tokens run through the weights of a step of a run: every value on the way and every gradient, in one HDF5 file.
 //
-//   /loss                       scalar: mean cross-entropy over all scored targets of the file. Without any it is NaN
-//                               and the gradients are 0
+//   /loss                       scalar: mean cross-entropy over all scored targets of the file; 0, like its
+//                               gradients, without any
 //   /logits                     [batches, B, T, V]
 //   /layers/<l>/{q,k,v,head_out}           [batches, B, H, T, d]: q and k after rotation, head_out before W_o
 //   /layers/<l>/weights         [batches, B, H, T, T]: after softmax
@@ -22,7 +22,7 @@
 namespace headscope::experiments {
 
 struct TraceResult {
-    double loss;          ///< nat per scored target; NaN without any
+    double loss;          ///< nat per scored target; 0 without any
     std::int64_t scored;  ///< targets
     std::int64_t step;    ///< updates of the weights
 };

@@ -58,12 +58,12 @@ def test_while_alive_and_after_the_kill(config, tmp_path):
             assert rows_now >= rows
             rows = rows_now
             reads += 1
-        headscope("inspect", run)
+        assert "\nrunning at step " in headscope("inspect", run).stdout
     finally:
         process.kill()
         process.wait()
     assert read_with_every_tool(log) >= rows
-    assert "running" in headscope("inspect", run).stdout
+    assert "\nstopped at step " in headscope("inspect", run).stdout
 
 
 def test_finished_log(config, tmp_path):
