@@ -88,33 +88,9 @@ std::pair<std::string, std::string> name_and_reduction(const std::string& quanti
     return {quantity.substr(0, end), quantity.substr(quantity[end] == '/' ? end + 1 : end)};
 }
 
-/// Where each number of a metric's row belongs: its layer and head, and whether it is of a head with itself.
-struct Placement {
-    std::int64_t layer = -1, head = -1;
-    bool own_pair = false;
-};
-
-std::vector<Placement> placements_of(const Metric& metric) {
-    std::vector<Placement> all(metric.row_size());
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        std::size_t rest = i;
-        std::int64_t other = -1;
-        for (std::size_t axis = metric.shape.size(); axis-- > 0;) {
-            const auto size = static_cast<std::size_t>(metric.shape[axis]);
-            const auto at = static_cast<std::int64_t>(rest % size);
-            rest /= size;
-            if (metric.dimensions[axis] == "layer") all[i].layer = at;
-            if (metric.dimensions[axis] == "head") all[i].head = at;
-            if (metric.dimensions[axis] == "head_other") other = at;
-        }
-        all[i].own_pair = other >= 0 && other == all[i].head;
-    }
-    return all;
-}
-
 /// The mean, max or min of each row, or with "[1.0]" the mean over head 0 of layer 1.
 Curve reduced(const Metric& metric, const std::string& reduction) {
-    const std::vector<Placement> placements = placements_of(metric);
+    const std::vector<MetricPlace> places = metric.places();
     std::int64_t layer = -1, head = -1;
     int read = 0;
     if (reduction.starts_with('[') &&
@@ -122,10 +98,10 @@ Curve reduced(const Metric& metric, const std::string& reduction) {
          static_cast<std::size_t>(read) != reduction.size()))
         throw UsageError(fmt::format("compare: \"{}{}\": a head is written [layer.head], for example [0.1]",
                                      metric.name, reduction));
-    const auto is_asked = [&](const Placement& place) {
+    const auto is_asked = [&](const MetricPlace& place) {
         return !place.own_pair && (layer < 0 || (place.layer == layer && place.head == head));
     };
-    if (layer >= 0 && std::ranges::none_of(placements, is_asked))
+    if (layer >= 0 && std::ranges::none_of(places, is_asked))
         throw UsageError(fmt::format("compare: {} has no head {}.{}", metric.name, layer, head));
     Curve curve{metric.long_name, metric.units, metric.steps, {}};
     curve.title += reduction.starts_with('[') ? fmt::format(", of head {}.{}", layer, head)
@@ -135,9 +111,9 @@ Curve reduced(const Metric& metric, const std::string& reduction) {
     for (std::size_t row = 0; row < metric.steps.size(); ++row) {
         double sum = 0, low = std::numeric_limits<double>::infinity(), high = -low;
         std::int64_t count = 0;
-        for (std::size_t i = 0; i < placements.size(); ++i) {
-            const double value = metric.values[row * placements.size() + i];
-            if (!std::isfinite(value) || !is_asked(placements[i])) continue;
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            const double value = metric.values[row * places.size() + i];
+            if (!std::isfinite(value) || !is_asked(places[i])) continue;
             sum += value;
             low = std::min(low, value);
             high = std::max(high, value);

@@ -147,12 +147,15 @@ std::vector<std::string> words_of(const std::string& text) {
     return words;
 }
 
+/// "-" where the config has no such key.
+std::string shown(const ConfigValue& value) { return value.text.empty() ? "-" : value.text; }
+
 /// Does the group have that value, the key written whole or by its last part?
 bool has_value(const Comparison& comparison, const RunGroup& group, const std::string& word) {
     for (std::size_t i = 0; i < comparison.differs.size(); ++i) {
         const std::string& key = comparison.differs[i];
-        const std::string shown = group.values[i].text.empty() ? "-" : group.values[i].text;
-        if (word == key + "=" + shown || word == key.substr(key.rfind('.') + 1) + "=" + shown) return true;
+        const std::string setting = "=" + shown(group.values[i]);
+        if (word == key + setting || word == key.substr(key.rfind('.') + 1) + setting) return true;
     }
     return false;
 }
@@ -170,11 +173,10 @@ std::size_t baseline_of(const Comparison& comparison, const std::string& against
     for (const RunGroup& group : comparison.groups) {
         std::string label;
         for (std::size_t i = 0; i < comparison.differs.size(); ++i)
-            label +=
-                fmt::format(" {}={}", comparison.differs[i], group.values[i].text.empty() ? "-" : group.values[i].text);
+            label += fmt::format(" {}={}", comparison.differs[i], shown(group.values[i]));
         groups.push_back(label);
     }
-    throw UsageError(fmt::format("compare: --against \"{}\" is {} groups; it must be one of\n {}", against,
+    throw UsageError(fmt::format("compare: --against \"{}\" fits {} groups; it must fit one of\n {}", against,
                                  found.size(), fmt::join(groups, "\n ")));
 }
 
@@ -187,11 +189,10 @@ void require_quantities(const std::vector<ComparedRun>& runs, const CompareOptio
             });
         });
         if (!any)
-            throw UsageError(
-                fmt::format("compare: no run has logged {}; `headscope inspect RUN --json` lists what one has. A "
-                            "metric of the heads "
-                            "can be had afterwards: headscope replay RUN log.probes.NAME=N",
-                            asked));
+            throw UsageError(fmt::format(
+                "compare: no run has logged {}; `headscope inspect RUN --json` lists what one has. A metric "
+                "of the heads can be had afterwards: headscope replay RUN log.probes.NAME=N",
+                asked));
     }
 }
 

@@ -134,7 +134,7 @@ nlohmann::ordered_json json_of(const RunGroup& group, const Comparison& comparis
     json["quantities"] = nlohmann::ordered_json::object();
     for (const Quantity& quantity : comparison.quantities)
         json["quantities"][quantity.name] = json_of(group.quantities.at(quantity.name));
-    if (comparison.baseline == 0) {  // as before there were other baselines
+    if (comparison.baseline == 0) {  // under the name that it had before --against
         const auto loss = group.differences.find("eval/loss");
         const bool paired = loss != group.differences.end() && loss->second.n > 0;
         json["difference_to_first"] = paired ? json_of(loss->second) : nlohmann::ordered_json(nullptr);

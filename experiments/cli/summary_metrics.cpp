@@ -55,84 +55,49 @@ std::array<std::string, header_lines> header_of(const std::string& name, const s
     return header;
 }
 
-/// The places of the axes `layer` and `head` among the metric's dimensions.
-struct HeadAxes {
-    explicit HeadAxes(const Metric& metric)
-        : layer(std::ranges::find(metric.dimensions, "layer") - metric.dimensions.begin()),
-          head(std::ranges::find(metric.dimensions, "head") - metric.dimensions.begin()),
-          both(layer < std::ssize(metric.dimensions) && head < std::ssize(metric.dimensions)) {}
-    std::ptrdiff_t layer, head;
-    bool both;
-};
-
-/// Heads of all layers that the metric is about.
-std::int64_t head_count(const Metric& metric, const HeadAxes& axes) {
-    return metric.shape[static_cast<std::size_t>(axes.layer)] * metric.shape[static_cast<std::size_t>(axes.head)];
+/// The size of an axis; 0 when the metric has none of that name.
+std::int64_t size_of_axis(const Metric& metric, const std::string& name) {
+    const auto found = std::ranges::find(metric.dimensions, name);
+    return found == metric.dimensions.end() ? 0
+                                            : metric.shape[static_cast<std::size_t>(found - metric.dimensions.begin())];
 }
 
-/// The metric as it is, or of pairs of heads each head's mean over the others.
-Metric without_pairs(Metric metric) {
-    const auto other = std::ranges::find(metric.dimensions, "head_other");
-    const HeadAxes axes(metric);
-    if (other == metric.dimensions.end() || !axes.both) return metric;
-    const auto axis = static_cast<std::size_t>(other - metric.dimensions.begin());
-    const auto size = static_cast<std::size_t>(metric.shape[axis]);
-    std::size_t stride = 1;  // between neighbours on that axis
-    for (std::size_t i = axis + 1; i < metric.shape.size(); ++i) stride *= static_cast<std::size_t>(metric.shape[i]);
-    std::size_t head_stride = 1;
-    for (auto i = static_cast<std::size_t>(axes.head) + 1; i < metric.shape.size(); ++i)
-        head_stride *= static_cast<std::size_t>(metric.shape[i]);
-    std::vector<double> means;
-    for (std::size_t i = 0; i < metric.values.size(); ++i) {
-        if (i / stride % size != 0) continue;
-        const std::size_t head =
-            i / head_stride % static_cast<std::size_t>(metric.shape[static_cast<std::size_t>(axes.head)]);
-        double sum = 0;
-        for (std::size_t j = 0; j < size; ++j)
-            if (j != head) sum += metric.values[i + j * stride];
-        means.push_back(size < 2 ? NAN : sum / static_cast<double>(size - 1));
-    }
-    metric.values = std::move(means);
-    metric.dimensions.erase(other);
-    metric.shape.erase(metric.shape.begin() + static_cast<std::ptrdiff_t>(axis));
-    metric.labels.erase(metric.labels.begin() + static_cast<std::ptrdiff_t>(axis));
-    return metric;
-}
+/// A column for each number that a metric has of every head, of pairs of heads the mean over the other ones; none when
+/// these are many.
+std::vector<MetricColumn> columns_of_metric(const Metric& metric) {
+    const std::int64_t heads = size_of_axis(metric, "head"), count = size_of_axis(metric, "layer") * heads;
+    const std::int64_t others = std::max<std::int64_t>(size_of_axis(metric, "head_other"), 1);
+    const std::int64_t columns = count == 0 ? 0 : static_cast<std::int64_t>(metric.row_size()) / (count * others);
+    if (columns == 0 || columns > most_columns || count > most_heads || size_of_axis(metric, "head_later") > 0)
+        return {};
 
-/// A column for each number that a metric has of every head; none when these are many.
-std::vector<MetricColumn> columns_of_metric(const Metric& logged) {
-    if (std::ranges::find(logged.dimensions, "head_later") != logged.dimensions.end()) return {};
-    const Metric metric = without_pairs(logged);
-    const HeadAxes axes(metric);
-    if (!axes.both || metric.values.empty()) return {};
-    const std::int64_t count = head_count(metric, axes);
-    if (count > most_heads || static_cast<std::int64_t>(metric.values.size()) > most_columns * count) return {};
-    const auto heads = metric.shape[static_cast<std::size_t>(axes.head)];
-    std::vector<MetricColumn> columns;
-    for (std::size_t index = 0; index < metric.values.size(); ++index) {
-        std::size_t rest = index, column = 0, stride = 1;
-        std::int64_t layer = 0, head = 0;
+    struct Sums {
         std::string label;
-        for (std::ptrdiff_t axis = std::ssize(metric.shape) - 1; axis >= 0; --axis) {
-            const auto place = static_cast<std::size_t>(axis), size = static_cast<std::size_t>(metric.shape[place]);
-            const std::size_t at = rest % size;
-            rest /= size;
-            if (axis == axes.layer) layer = static_cast<std::int64_t>(at);
-            else if (axis == axes.head) head = static_cast<std::int64_t>(at);
-            else {
-                const std::string own = metric.labels[place].empty() ? std::to_string(at) : metric.labels[place][at];
-                label = own + (label.empty() ? "" : " " + label);
-                column += at * stride;
-                stride *= size;
-            }
+        std::vector<double> sum;
+        std::vector<std::int64_t> numbers;
+    };
+    std::vector<Sums> found;
+    const std::vector<MetricPlace> places = metric.places();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        const MetricPlace& place = places[i];
+        auto column = std::ranges::find(found, place.label, &Sums::label);
+        if (column == found.end()) {
+            const auto rows = static_cast<std::size_t>(count);
+            column = found.insert(column, {place.label, std::vector<double>(rows), std::vector<std::int64_t>(rows)});
         }
-        if (columns.size() <= column) columns.resize(column + 1);
-        MetricColumn& own = columns[column];
-        own.cells.resize(static_cast<std::size_t>(count));
-        own.cells[static_cast<std::size_t>(layer * heads + head)] = cell_of(metric, metric.values[index]);
-        own.header = header_of(metric.name, label);
+        if (place.own_pair) continue;
+        const auto row = static_cast<std::size_t>(place.layer * heads + place.head);
+        column->sum[row] += metric.values[i];
+        ++column->numbers[row];
     }
-    return columns;
+    std::vector<MetricColumn> all;
+    for (const Sums& sums : found) {
+        MetricColumn column{header_of(metric.name, sums.label)};
+        for (std::size_t row = 0; row < sums.sum.size(); ++row)
+            column.cells.push_back(cell_of(metric, sums.sum[row] / static_cast<double>(sums.numbers[row])));
+        all.push_back(std::move(column));
+    }
+    return all;
 }
 
 /// "composition [layer 2, head 4, ...]: 0.01 to 0.3, mean 0.1".
@@ -192,10 +157,9 @@ std::string other_metrics(const RunSummary& summary) {
     std::int64_t heads = 0;
     for (const Metric& metric : summary.metrics) {
         if (in_the_table.contains(metric.name)) continue;
-        const HeadAxes axes(metric);
         std::vector<MetricColumn> own = columns_of_metric(metric);
         if (own.empty()) ranges += wrapped(range_of_metric(metric), "  ", "    ");
-        else heads = metric.shape[static_cast<std::size_t>(axes.head)];
+        else heads = size_of_axis(metric, "head");
         for (MetricColumn& column : own) columns.push_back(std::move(column));
     }
     std::string text = tables_of(columns, heads);

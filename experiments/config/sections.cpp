@@ -91,7 +91,11 @@ std::map<nn::ParameterRole, optim::RoleSettings> OptimizerConfig::role_settings(
 
 void ScheduleConfig::fields(Fields& fields) {
     fields.choice("type", type, registry<ScheduleSettings>().names(), "how the learning rate goes on after warm-up");
-    fields.integer("warmup_steps", warmup_steps, "steps over which it grows from 0", {.min = 0, .max = largest_step});
+    fields.integer("warmup_steps", warmup_steps,
+                   "steps over which it grows from 0; what the type does begins with step 0 all the same, so that "
+                   "linear and cosine "
+                   "do not reach lr",
+                   {.min = 0, .max = largest_step});
     if (settings) settings->fields(fields);
 }
 

@@ -19,8 +19,7 @@ private:
 
 const RegisterType<ScheduleSettings> registered_cosine(
     "cosine",
-    "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) (1 + cos(pi s / N)) / 2), r = final_ratio. The "
-    "cosine begins with the first step, so lr itself is not reached with a warm-up",
+    "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) (1 + cos(pi s / N)) / 2), r = final_ratio",
     [] { return std::make_unique<CosineSettings>(); });
 
 }  // namespace

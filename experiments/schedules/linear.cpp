@@ -17,11 +17,9 @@ private:
     double final_ratio_ = 0;
 };
 
-const RegisterType<ScheduleSettings> registered_linear("linear",
-                                                       "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) "
-                                                       "(1 - s / N)), r = final_ratio. The line begins with "
-                                                       "the first step, so lr itself is not reached with a warm-up",
-                                                       [] { return std::make_unique<LinearSettings>(); });
+const RegisterType<ScheduleSettings> registered_linear(
+    "linear", "at step s of N: lr min(1, (s + 1) / warmup_steps) (r + (1 - r) (1 - s / N)), r = final_ratio",
+    [] { return std::make_unique<LinearSettings>(); });
 
 }  // namespace
 

@@ -44,6 +44,30 @@ std::size_t Metric::row_size() const {
     return static_cast<std::size_t>(size);
 }
 
+std::vector<MetricPlace> Metric::places() const {
+    std::vector<MetricPlace> all(row_size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        MetricPlace& place = all[i];
+        std::size_t rest = i;
+        std::int64_t other = -1;
+        for (std::size_t axis = shape.size(); axis-- > 0;) {  // the last axis is the one that changes fastest
+            const std::size_t at = rest % static_cast<std::size_t>(shape[axis]);
+            rest /= static_cast<std::size_t>(shape[axis]);
+            const std::string& dimension = dimensions[axis];
+            const auto number = static_cast<std::int64_t>(at);
+            if (dimension == "layer") place.layer = number;
+            else if (dimension == "head") place.head = number;
+            else if (dimension == "head_other") other = number;
+            else {
+                const std::string own = labels[axis].empty() ? std::to_string(at) : labels[axis][at];
+                place.label = own + (place.label.empty() ? "" : " " + place.label);
+            }
+        }
+        place.own_pair = other >= 0 && other == place.head;
+    }
+    return all;
+}
+
 std::vector<double> Metric::last_row() const {
     if (values.empty()) return {};
     return {values.end() - static_cast<std::ptrdiff_t>(row_size()), values.end()};

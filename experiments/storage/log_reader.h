@@ -23,6 +23,13 @@ struct Series {
     std::vector<double> values;  ///< one for each step
 };
 
+/// What a number of a metric's row is about.
+struct MetricPlace {
+    std::int64_t layer = -1, head = -1;  ///< -1: the metric has no such axis
+    bool own_pair = false;               ///< of a head with itself, in a metric of pairs of heads (axis head_other)
+    std::string label = {};              ///< its places on all other axes, "far q"
+};
+
 /// A per-head metric, /heads/<name>.
 struct Metric {
     std::string name, units, long_name;
@@ -36,6 +43,8 @@ struct Metric {
     double null_mean, null_std;                    ///< for random matrices; NaN when the metric has no null
 
     std::size_t row_size() const;
+    /// Of each number of a row, in the order of its values.
+    std::vector<MetricPlace> places() const;
     /// The values of the newest row; none without a row.
     std::vector<double> last_row() const;
 };

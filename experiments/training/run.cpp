@@ -56,8 +56,7 @@ std::string rate_changes(const Config& config, std::int64_t step, std::int64_t s
     const auto rate = [&](std::int64_t steps) { return config.optimizer.lr * schedule->factor(step, steps); };
     return fmt::format(
         "schedule.type = \"{}\" depends on train.steps: the learning rate of step {} is {:.6g} with train.steps = {} "
-        "and "
-        "would be {:.6g} with {}",
+        "and would be {:.6g} with {}",
         config.schedule.type, step, rate(steps_now), steps_now, rate(steps_before), steps_before);
 }
 
