@@ -45,18 +45,57 @@ def open_file(path, schemas=("headscope.log",)):
     The last line of our files is a checksum; HDF5 does not check what it parses, and damage can crash it. A file that
     another tool has rewritten has no such line and is read as it is. Raises OSError for a damaged file and for one
     whose schema_name is none of `schemas`."""
-    content = pathlib.Path(path).read_bytes()
+    for _ in range(5):
+        before = os.stat(path).st_ino
+        content = pathlib.Path(path).read_bytes()
+        tail = read_tail(f"{path}.tail")
+        if os.stat(path).st_ino == before:
+            break  # else it was published meanwhile, and took the tail in
     seal = re.search(rb"\nheadscope log sha256 ([0-9a-f]{64})\n\Z", content[-100:])
     if seal and hashlib.sha256(content[:-len(seal[0])]).hexdigest() != seal[1].decode():
         raise OSError(f"{path}: damaged: its checksum does not fit its contents")
     try:
-        file = h5py.File(io.BytesIO(content), "r")
+        file = h5py.File(io.BytesIO(content), "r+" if tail else "r")
     except OSError as error:
         raise OSError(f"{path}: no HDF5 file, or damaged: {error}")
+    if tail and file.attrs.get("publication") == tail[0]:
+        for block in tail[1]:
+            _add_rows(file, block)
     if file.attrs.get("schema_name") not in schemas:
         name = file.attrs.get("schema_name", "missing")
         raise OSError(f"{path}: no {' or '.join(schemas)} file: attribute schema_name is {name}")
     return file
+
+
+def read_tail(path):
+    """(publication, [HDF5 file as bytes, ...]) of the tail of a log: rows that are newer than the log of that publication.
+    None when there is no tail. experiments/storage/log_tail.h tells the format."""
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    title = re.match(rb"headscope log tail of publication (\d+)\n", content)
+    if not title:
+        return None
+    blocks, at = [], title.end()
+    while header := re.compile(rb"rows (\d+) ([0-9a-f]{64})\n").match(content, at):
+        block = content[header.end():header.end() + int(header[1])]
+        if hashlib.sha256(block).hexdigest() != header[2].decode():
+            break  # a process was killed while it wrote, or still writes
+        blocks.append(block)
+        at = header.end() + len(block)
+    return int(title[1]), blocks
+
+
+def _add_rows(log, block):
+    with h5py.File(io.BytesIO(block), "r") as rows:
+        def add(path, item):
+            if isinstance(item, h5py.Dataset):
+                log[path].resize(len(log[path]) + len(item), axis=0)
+                log[path][len(log[path]) - len(item):] = item[()]
+
+        rows.visititems(add)
+        log.attrs["complete_until"] = rows.attrs["complete_until"]
 
 
 def config_key(metric):

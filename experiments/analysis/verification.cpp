@@ -19,6 +19,7 @@
 #include "experiments/storage/log_consistency.h"
 #include "experiments/storage/log_reader.h"
 #include "experiments/storage/log_seal.h"
+#include "experiments/storage/log_tail.h"
 #include "experiments/storage/run_folder.h"
 #include "experiments/storage/run_state.h"
 #include "experiments/training/belonging.h"
@@ -191,6 +192,7 @@ FileReport verify_log(const std::string& file, const std::string& path, const Ex
     FileReport report{file, "log", {}};
     collect(report, path, [&] {
         require_file(path);
+        const std::vector<std::int64_t> saved = list_checkpoints(checkpoints);  // before the log, which reaches as far
         const LogReader log(path);
         if (!is_sealed(read_file(path)))
             report.problems.push_back(
@@ -200,10 +202,32 @@ FileReport verify_log(const std::string& file, const std::string& path, const Ex
         check_log_config(report, log, expected);
         check_log_parameters(report, log, expected);
         if (!checkpoints.empty()) check_log_checkpoints(report, log, checkpoints);
+        if (!saved.empty() && log.complete_until().value_or(saved.back()) < saved.back())
+            report.problems.push_back(
+                fmt::format("its rows end before step {}, and the newest checkpoint is of step {}; `headscope resume` "
+                            "trains the rest again",
+                            *log.complete_until(), saved.back()));
         const bool of_run = !checkpoints.empty();  // else a file on its own, and nobody trains in its folder
         report.note =
             fmt::format("{}, rows of /train: {}", of_run ? read_run_state(folder_of(path), log).word() : log.state(),
                         log.steps("train").size());
+    });
+    return report;
+}
+
+/// Rows that are lost with a damaged tail are missed by verify_log(), if a checkpoint needs them.
+FileReport verify_tail(const std::string& file, const std::string& path, const std::string& log_path) {
+    FileReport report{file, "log tail", {}};
+    collect(report, path, [&] {
+        const hdf5::File log = open_sealed(log_path);
+        const std::int64_t publication =
+            log.has_attribute("/", "publication") ? log.integer_attribute("/", "publication") : 0;
+        const TailContents tail = read_tail(log_path, publication, [](std::span<const std::byte>) {});
+        report.note = tail.publication == publication ? fmt::format("blocks of rows newer than log.h5: {}", tail.blocks)
+                                                      : "of a log.h5 that is no longer there; not used";
+        if (tail.whole_bytes < tail.bytes)
+            report.note += fmt::format("; its last {} bytes are no whole block: a process was killed while it wrote",
+                                       tail.bytes - tail.whole_bytes);
     });
     return report;
 }
@@ -297,6 +321,10 @@ std::vector<FileReport> verify_run(const std::string& folder) {
         if (is_temporary(relative.filename().string())) {
             reports.push_back(
                 {file, "temporary", {}, "left by a killed process, or in use; `headscope resume` clears"});
+            continue;
+        }
+        if (file == "log.h5.tail") {
+            if (FileReport tail = verify_tail(file, path, paths.log); path_exists(path)) reports.push_back(tail);
             continue;
         }
         if (relative.extension() != ".h5" || file == "log.h5") continue;

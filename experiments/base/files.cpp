@@ -34,63 +34,6 @@ const char* mend(int error) {
     }
 }
 
-int open_file(const std::string& path, int flags) {
-    int file;
-    do file = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-    while (file < 0 && errno == EINTR);
-    return file;
-}
-
-class Descriptor {
-public:
-    explicit Descriptor(int file) : file_(file) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (file_ >= 0) ::close(file_);
-    }
-    operator int() const { return file_; }
-    /// Linux closes the descriptor even when it answers EINTR.
-    int close() { return ::close(std::exchange(file_, -1)); }
-
-private:
-    int file_;
-};
-
-/// Removes the file unless it has been renamed.
-struct Temporary {
-    std::string path;
-    bool renamed = false;
-    ~Temporary() {
-        if (!renamed) ::unlink(path.c_str());
-    }
-};
-
-// 0 or errno.
-int write_all(int file, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t written = ::write(file, bytes.data(), bytes.size());
-        if (written < 0 && errno != EINTR) return errno;
-        if (written > 0) bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-    return 0;
-}
-
-int sync(int file) {
-    int status;
-    do status = ::fsync(file);
-    while (status != 0 && errno == EINTR);
-    return status == 0 ? 0 : errno;
-}
-
-// A rename lasts through a power cut only when its folder is on disk as well. Some file systems cannot sync a folder.
-void sync_folder(const std::string& folder) {
-    const Descriptor file(open_file(folder, O_RDONLY | O_DIRECTORY));
-    if (file < 0) fail_io(folder, "cannot be opened", errno);
-    const int error = sync(file);
-    if (error != 0 && error != EINVAL) fail_io(folder, "cannot be synced to disk", error);
-}
-
 }  // namespace
 
 std::string folder_of(const std::string& path) {
@@ -102,17 +45,105 @@ void fail_io(const std::string& path, const char* what, int error) {
     throw IoError(fmt::format("{}: {}: {}{}", path, what, std::generic_category().message(error), mend(error)));
 }
 
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+}
+
+Descriptor::~Descriptor() {
+    if (file_ >= 0) ::close(file_);
+}
+
+int Descriptor::close() { return ::close(std::exchange(file_, -1)); }
+
+Descriptor open_file(const std::string& path, int flags) {
+    int file;
+    do file = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+    while (file < 0 && errno == EINTR);
+    return Descriptor(file);
+}
+
+int write_all(int file, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(file, bytes.data(), bytes.size());
+        if (written < 0 && errno != EINTR) return errno;
+        if (written > 0) bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+    return 0;
+}
+
+int sync_file(int file) {
+    int status;
+    do status = ::fsync(file);
+    while (status != 0 && errno == EINTR);
+    return status == 0 ? 0 : errno;
+}
+
+void sync_folder(const std::string& folder) {
+    const Descriptor file = open_file(folder, O_RDONLY | O_DIRECTORY);
+    if (file < 0) fail_io(folder, "cannot be opened", errno);
+    const int error = sync_file(file);
+    if (error != 0 && error != EINVAL)  // some file systems cannot sync a folder
+        fail_io(folder, "cannot be synced to disk", error);
+}
+
+void read_at(int file, const std::string& path, std::uint64_t at, std::span<std::byte> bytes) {
+    while (!bytes.empty()) {
+        const ssize_t got = ::pread(file, bytes.data(), bytes.size(), static_cast<off_t>(at));
+        if (got < 0 && errno != EINTR) fail_io(path, "cannot be read", errno);
+        if (got == 0) throw IoError(path + ": is shorter than it was");
+        if (got <= 0) continue;
+        at += static_cast<std::uint64_t>(got);
+        bytes = bytes.subspan(static_cast<std::size_t>(got));
+    }
+}
+
+void read_pieces(int file, const std::string& path, std::uint64_t first, std::uint64_t end,
+                 const std::function<void(std::span<const std::byte>)>& use) {
+    constexpr std::uint64_t piece = 1 << 20;
+    std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(piece, end - first)));
+    while (first < end) {
+        const std::span<std::byte> part =
+            std::span(bytes).first(static_cast<std::size_t>(std::min(piece, end - first)));
+        read_at(file, path, first, part);
+        use(part);
+        first += part.size();
+    }
+}
+
+FileReplacement::FileReplacement(std::string path)
+    : path_(std::move(path)),
+      temporary_(fmt::format("{}/.{}.tmp-{}", folder_of(path_), fs::path(path_).filename().string(), ::getpid())),
+      file_(open_file(temporary_, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW)) {
+    if (file_ < 0) fail_io(path_, "cannot be written", errno);
+}
+
+FileReplacement::~FileReplacement() {
+    if (!replaced_) ::unlink(temporary_.c_str());
+}
+
+void FileReplacement::write(std::span<const std::byte> bytes) {
+    if (const int error = write_all(file_, bytes)) fail_io(path_, "cannot be written", error);
+}
+
+Descriptor FileReplacement::share() const {
+    Descriptor shared(::fcntl(file_, F_DUPFD_CLOEXEC, 0));
+    if (shared < 0) fail_io(path_, "cannot be opened a second time", errno);
+    return shared;
+}
+
+void FileReplacement::replace() {
+    if (const int error = sync_file(file_)) fail_io(path_, "cannot be synced to disk", error);
+    if (file_.close() != 0 && errno != EINTR) fail_io(path_, "cannot be written", errno);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "cannot be replaced", errno);
+    replaced_ = true;
+    sync_folder(folder_of(path_));
+}
+
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
-    const std::string folder = folder_of(path);
-    Temporary temporary{fmt::format("{}/.{}.tmp-{}", folder, fs::path(path).filename().string(), ::getpid())};
-    Descriptor file(open_file(temporary.path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-    if (file < 0) fail_io(path, "cannot be written", errno);
-    if (const int error = write_all(file, bytes)) fail_io(path, "cannot be written", error);
-    if (const int error = sync(file)) fail_io(path, "cannot be synced to disk", error);
-    if (file.close() != 0 && errno != EINTR) fail_io(path, "cannot be written", errno);
-    if (::rename(temporary.path.c_str(), path.c_str()) != 0) fail_io(path, "cannot be replaced", errno);
-    temporary.renamed = true;
-    sync_folder(folder);
+    FileReplacement file(path);
+    file.write(bytes);
+    file.replace();
 }
 
 void remove_temporary_files(const std::string& folder) {
@@ -145,7 +176,7 @@ std::vector<std::string> list_folder(const std::string& path) {
 }
 
 std::string read_file(const std::string& path) {
-    const Descriptor file(open_file(path, O_RDONLY));
+    const Descriptor file = open_file(path, O_RDONLY);
     if (file < 0) fail_io(path, "cannot be opened", errno);
     struct stat status {};
     if (::fstat(file, &status) != 0) fail_io(path, "cannot be read", errno);

@@ -1,23 +1,77 @@
-// Files and folders. write_file_atomically() is the only code that writes files: temporary name, fsync, rename, fsync
-// of the folder.
+// Files and folders. FileReplacement is what writes files: temporary name, fsync, rename, fsync of the folder. The tail
+// of a log (log_tail.h) alone grows in place.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace headscope::experiments {
 
-/// Replaces `path` by `bytes` in one step. On any failure the old file is untouched, the temporary one is removed, and
-/// IoError names the path, the reason and the mend. Retries on EINTR, handles short writes. Temporary names are
-/// ".<name>.tmp-<process>"; only a killed process leaves one behind.
+/// An open file of the operating system; closed with this.
+class Descriptor {
+public:
+    Descriptor() = default;
+    explicit Descriptor(int file) : file_(file) {}
+    Descriptor(Descriptor&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept;
+    ~Descriptor();
+    operator int() const { return file_; }
+    /// 0, or -1 and errno. Linux closes the descriptor even when it answers EINTR.
+    int close();
+
+private:
+    int file_ = -1;
+};
+
+/// open(2), again on EINTR, closed in child processes; negative and errno when it fails.
+Descriptor open_file(const std::string& path, int flags);
+
+/// A new file that takes the place of `path` in one step, at the end. Until then the old one is untouched, and a
+/// failure removes the new one. Its temporary name is ".<name>.tmp-<process>"; only a killed process leaves one behind.
+/// Every function throws IoError with the path, the reason and the mend. Retries on EINTR, handles short writes.
+class FileReplacement {
+public:
+    explicit FileReplacement(std::string path);
+    ~FileReplacement();
+    FileReplacement(const FileReplacement&) = delete;
+    FileReplacement& operator=(const FileReplacement&) = delete;
+
+    void write(std::span<const std::byte> bytes);
+    /// The same open file, which stays so after replace().
+    Descriptor share() const;
+    /// Syncs, renames and syncs the folder.
+    void replace();
+
+private:
+    std::string path_, temporary_;
+    Descriptor file_;
+    bool replaced_ = false;
+};
+
+/// Replaces `path` by `bytes` in one step, see FileReplacement.
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 
 /// IoError "path: what: reason; mend". `error`: an errno.
 [[noreturn]] void fail_io(const std::string& path, const char* what, int error);
 
-/// Removes what killed processes left of write_file_atomically in a folder. For whoever owns the folder: a resumed run.
+/// Calls `use` with the bytes from `first` to `end` of a file, piece by piece. Throws IoError, with `path` as its name.
+void read_pieces(int file, const std::string& path, std::uint64_t first, std::uint64_t end,
+                 const std::function<void(std::span<const std::byte>)>& use);
+/// Fills `bytes` from position `at` of a file. Throws IoError, also when the file ends before.
+void read_at(int file, const std::string& path, std::uint64_t at, std::span<std::byte> bytes);
+/// Writes all bytes; 0 or an errno.
+int write_all(int file, std::span<const std::byte> bytes);
+/// fsync(2), again on EINTR; 0 or an errno.
+int sync_file(int file);
+/// Makes names in a folder last: a rename or a new file survives a power cut only when its folder is on disk as well.
+void sync_folder(const std::string& folder);
+
+/// Removes what killed processes left of FileReplacement in a folder. For whoever owns the folder: a resumed run.
 void remove_temporary_files(const std::string& folder);
 
 /// Whole file. Throws IoError.

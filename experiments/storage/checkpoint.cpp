@@ -221,14 +221,18 @@ std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
     return steps;
 }
 
-std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over) {
+std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over,
+                                           std::optional<std::int64_t> rows_until) {
     std::vector<std::string> names;
     if (path_exists(folder + "/" + start_checkpoint_name)) names.push_back(start_checkpoint_name);
     for (const std::int64_t step : list_checkpoints(folder)) names.push_back(checkpoint_name(step));
     std::reverse(names.begin(), names.end());
     for (const std::string& name : names) {
         try {
-            return load_checkpoint(folder + "/" + name);
+            Checkpoint checkpoint = load_checkpoint(folder + "/" + name);
+            if (!rows_until || checkpoint.step <= *rows_until) return checkpoint;
+            passed_over.push_back(
+                fmt::format("{}/{}: the log lacks rows before it: it ends before step {}", folder, name, *rows_until));
         } catch (const IoError& error) {
             passed_over.push_back(error.what());
         }

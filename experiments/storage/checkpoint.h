@@ -55,9 +55,11 @@ std::string save_start_checkpoint(const std::string& folder, const Checkpoint& c
 /// damaged.
 Checkpoint load_checkpoint(const std::string& path);
 
-/// The newest checkpoint of a folder that loads, start.h5 being the oldest; nothing when there is none. For each newer
-/// one that does not load, a message is added to `passed_over`.
-std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over);
+/// The newest checkpoint of a folder that loads and is of no later step than `rows_until`, start.h5 being the oldest;
+/// nothing when there is none. For each newer one a message is added to `passed_over`.
+/// `rows_until`: where the rows of the log end, for a run that is to go on; past that they would be missing for good.
+std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over,
+                                           std::optional<std::int64_t> rows_until = std::nullopt);
 
 /// Steps of the checkpoints in a folder, ascending, by file name alone; empty when there is no such folder.
 std::vector<std::int64_t> list_checkpoints(const std::string& folder);

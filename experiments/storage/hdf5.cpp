@@ -9,6 +9,7 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/hdf5_handle.h"
+#include "experiments/storage/hdf5_overlay.h"
 
 namespace headscope::experiments::hdf5 {
 
@@ -68,23 +69,46 @@ Handle native_type(Type type) {
     return text;
 }
 
-File::File(std::int64_t id, std::string name) : id_(id), name_(std::move(name)) {}
+File::File(std::int64_t id, std::string name, const Overlay* overlay)
+    : id_(id), name_(std::move(name)), overlay_(overlay) {}
 
-File::File(File&& other) noexcept : id_(std::exchange(other.id_, -1)), name_(std::move(other.name_)) {}
+File::File(File&& other) noexcept
+    : id_(std::exchange(other.id_, -1)), name_(std::move(other.name_)), overlay_(other.overlay_) {}
 
 File::~File() {
     if (id_ >= 0) H5Fclose(id_);
 }
 
-File File::create_in_memory(std::int64_t user_block, std::size_t growth) {
+void File::close() {
+    if (id_ >= 0) check(H5Fclose(std::exchange(id_, -1)), "/", "cannot be closed");
+}
+
+File File::create(std::int64_t user_block, const Handle& access, const std::string& name, const Overlay* overlay) {
     silence_hdf5();
-    const Handle access = memory_access(growth), creation = properties(H5P_FILE_CREATE);
+    const Handle creation = properties(H5P_FILE_CREATE);
     H5Pset_userblock(creation, static_cast<hsize_t>(user_block));
     H5Pset_obj_track_times(creation, false);
     const hid_t id = H5Fcreate(unique_name().c_str(), H5F_ACC_TRUNC, creation, access);
-    if (id < 0) fail_to_open("new file in memory");
+    if (id < 0) fail_to_open(name);
     write_version_18(id);
-    return {id, "new file in memory"};
+    return {id, name, overlay};
+}
+
+File File::create_in_memory(std::int64_t user_block, std::size_t growth) {
+    return create(user_block, memory_access(growth), "new file in memory");
+}
+
+File File::create_in(Overlay& overlay, const std::string& name) {
+    return create(0, overlay_access(overlay), name, &overlay);
+}
+
+File File::open_in(Overlay& overlay, const std::string& name) {
+    silence_hdf5();
+    const hid_t id = H5Fopen(unique_name().c_str(), H5F_ACC_RDWR, overlay_access(overlay));
+    overlay.check();
+    if (id < 0) fail_to_open(name);
+    write_version_18(id);
+    return {id, name, &overlay};
 }
 
 File File::open_image(std::span<const std::byte> image, const std::string& name, bool writable) {
@@ -115,6 +139,7 @@ std::vector<std::byte> File::image() const {
 }
 
 void File::fail(const std::string& path, const std::string& what) const {
+    if (overlay_ != nullptr) overlay_->check();
     throw IoError(fmt::format("{}: {} {}", name_, path, what));
 }
 

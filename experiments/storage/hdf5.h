@@ -39,6 +39,7 @@ struct DatasetInfo {
 };
 
 class Handle;
+class Overlay;
 
 class File {
 public:
@@ -49,8 +50,13 @@ public:
     static File open_image(std::span<const std::byte> image, const std::string& name, bool writable = false);
     /// A file on disk, read only.
     static File open(const std::string& path);
+    /// A new file, and one that is there, changed through an overlay, which must outlive it.
+    static File create_in(Overlay& overlay, const std::string& name);
+    static File open_in(Overlay& overlay, const std::string& name);
     File(File&& other) noexcept;
     ~File();
+    /// Throws IoError when HDF5 cannot close it.
+    void close();
 
     /// The bytes of the file as they would be on disk were it closed now, without the user block.
     std::vector<std::byte> image() const;
@@ -133,7 +139,9 @@ public:
     std::vector<std::string> scale_names(const std::string& dataset) const;
 
 private:
-    File(std::int64_t id, std::string name);
+    File(std::int64_t id, std::string name, const Overlay* overlay = nullptr);
+    static File create(std::int64_t user_block, const Handle& access, const std::string& name,
+                       const Overlay* overlay = nullptr);
     [[noreturn]] void fail(const std::string& path, const std::string& what) const;
     /// Wraps an id that HDF5 returned; throws when it stands for an error.
     Handle own(std::int64_t id, int (*close)(std::int64_t), const std::string& path, const char* what) const;
@@ -154,6 +162,7 @@ private:
 
     std::int64_t id_;
     std::string name_;
+    const Overlay* overlay_ = nullptr;  ///< knows better why a read failed
 };
 
 }  // namespace headscope::experiments::hdf5

@@ -31,6 +31,10 @@ private:
 /// The type in memory, which is also the type in the file.
 Handle native_type(Type type);
 
+class Overlay;
+/// File access through an overlay, which must outlive the file.
+Handle overlay_access(Overlay& overlay);
+
 /// "/heads/overlap" of "/heads/overlap/value", "/" of "/train". Paths begin at the root.
 inline std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');

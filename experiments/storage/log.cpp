@@ -3,16 +3,21 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
+#include "experiments/base/sha256.h"
 #include "experiments/storage/hdf5.h"
+#include "experiments/storage/hdf5_overlay.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/log_tables.h"
+#include "experiments/storage/log_tail.h"
 
 namespace headscope::experiments {
 
@@ -34,42 +39,78 @@ void add_event(Table& events, std::int64_t step, std::int64_t time, const std::s
 }  // namespace
 
 struct Log::State {
-    State(std::string log_path, hdf5::File log_file)
-        : path(std::move(log_path)), file(std::move(log_file)), tables(file, path) {}
+    explicit State(std::string log_path) : path(std::move(log_path)), tables(path), tail(path) {}
+    /// Begins with the log at `from`.
+    State(std::string log_path, const std::string& from);
 
     std::string path;
-    hdf5::File file;
+    SealedFile base{};  ///< the file that changes are made to: the one published last; none for a new log
     LogTables tables;
+    TailWriter tail;
+    std::uint64_t blocks_taken = 0;   ///< blocks of the tail that file() has, after a publish that failed
+    std::int64_t publication = 0;     ///< attribute of `base`
+    std::int64_t complete_until = 0;  ///< see Log::set_complete_until()
+    bool published = false;           ///< `base` is ours, and its tail may be written
 
+    /// The log with the changes that are not published yet.
+    hdf5::File& file();
+    void append(const std::string& group, std::int64_t step, const std::vector<double>& values);
+    void save_pending_rows();
+    void require_unchanged_base() const;
+    void write_out();
+
+    void declare(const std::string& group, std::vector<GrowingDataset> datasets) {
+        tables.declare(file(), group, std::move(datasets));
+    }
     void note_folder();
     void declare_events();
     void drop_events(std::int64_t first_step, bool keep_history);
-    static std::unique_ptr<State> truncated(const std::string& path, std::int64_t first_step);
+    void drop_rows(std::int64_t first_step);
     /// Makes room for a dataset that is written anew.
     void replace(const std::string& dataset);
     void add_scale(const std::string& group, const Dimension& dimension);
+
+private:
+    // In this order: the file is closed first.
+    std::optional<hdf5::Overlay> changes_;
+    std::optional<hdf5::File> changed_;
 };
+
+Log::State::State(std::string log_path, const std::string& from) : State(std::move(log_path)) {
+    base = open_sealed_file(from);
+    require_log(file(), from);
+    if (file().has_attribute("/", "publication")) publication = file().integer_attribute("/", "publication");
+    add_tail(file(), from);
+}
+
+hdf5::File& Log::State::file() {
+    if (changed_) return *changed_;
+    if (changes_) changed_.emplace(hdf5::File::open_in(*changes_, path));  // a publish has failed
+    else if (base.file < 0) changed_.emplace(hdf5::File::create_in(changes_.emplace(path), path));
+    else changed_.emplace(hdf5::File::open_in(changes_.emplace(path, base.file, base.size), path));
+    return *changed_;
+}
 
 void Log::State::note_folder() {
     const std::filesystem::path folder = folder_of(path);
-    file.set_attribute("/", "folder", std::filesystem::absolute(folder).lexically_normal().string());
+    file().set_attribute("/", "folder", std::filesystem::absolute(folder).lexically_normal().string());
 }
 
 void Log::State::declare_events() {
-    tables.declare("/events", {{"time", "s", "seconds since 1970-01-01 00:00 UTC", hdf5::Type::i64},
-                               {"kind", "1", "what happened", hdf5::Type::text},
-                               {"message", "1", "what happened, in words", hdf5::Type::text}});
+    declare("/events", {{"time", "s", "seconds since 1970-01-01 00:00 UTC", hdf5::Type::i64},
+                        {"kind", "1", "what happened", hdf5::Type::text},
+                        {"message", "1", "what happened, in words", hdf5::Type::text}});
 }
 
 // Declared, so that all have a row per step. Events of the steps that are done again will happen again. That the run
 // was forked or resumed, or given other data, will not.
 void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
-    const std::vector<std::int64_t> steps = file.read<std::int64_t>("/events/step"),
-                                    times = file.read<std::int64_t>("/events/time");
-    const std::vector<std::string> kinds = file.read_texts("/events/kind"),
-                                   messages = file.read_texts("/events/message");
+    hdf5::File& log = file();
+    const std::vector<std::int64_t> steps = log.read<std::int64_t>("/events/step"),
+                                    times = log.read<std::int64_t>("/events/time");
+    const std::vector<std::string> kinds = log.read_texts("/events/kind"), messages = log.read_texts("/events/message");
     for (const char* name : {"step", "time", "kind", "message"}) {
-        file.truncate_rows(std::string("/events/") + name, 0);
+        log.truncate_rows(std::string("/events/") + name, 0);
     }
     for (std::size_t i = 0; i < steps.size(); ++i) {
         const bool history = kinds[i] == "resume" || kinds[i] == "fork" || kinds[i] == "data";
@@ -79,26 +120,40 @@ void Log::State::drop_events(std::int64_t first_step, bool keep_history) {
 }
 
 void Log::State::replace(const std::string& dataset) {
-    if (file.has_dataset(dataset)) file.remove(dataset);
+    if (file().has_dataset(dataset)) file().remove(dataset);
 }
 
 void Log::State::add_scale(const std::string& group, const Dimension& dimension) {
     const std::string name = group + "/" + dimension.name;
-    if (file.has_dataset(name)) return;
+    hdf5::File& log = file();
+    if (log.has_dataset(name)) return;
     if (dimension.labels.empty()) {
         std::vector<std::int64_t> numbers(static_cast<std::size_t>(dimension.size));
         for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<std::int64_t>(i);
-        file.write<std::int64_t>(name, {dimension.size}, numbers, hdf5::Layout::compressed);
+        log.write<std::int64_t>(name, {dimension.size}, numbers, hdf5::Layout::compressed);
     } else {
-        file.write_texts(name, dimension.labels, hdf5::Layout::compressed);
+        log.write_texts(name, dimension.labels, hdf5::Layout::compressed);
     }
-    file.make_scale(name, dimension.name);
-    file.describe(name, "1", dimension.name);
+    log.make_scale(name, dimension.name);
+    log.describe(name, "1", dimension.name);
 }
 
-Log::Log(std::string path) : state_(std::make_unique<State>(std::move(path), hdf5::File::create_in_memory())) {
-    state_->file.set_attribute("/", "schema_name", std::string(log_schema_name));
-    state_->file.set_attribute("/", "schema_version", std::string(log_schema_version));
+void Log::State::drop_rows(std::int64_t first_step) {
+    std::vector<std::string> groups;
+    for (const std::string& group : file().children("/")) groups.push_back("/" + group);
+    if (file().has_group("/heads")) {
+        for (const std::string& metric : file().children("/heads")) groups.push_back("/heads/" + metric);
+    }
+    for (const std::string& group : groups) {
+        if (group != "/events" && file().has_dataset(group + "/step"))
+            experiments::drop_rows(file(), path, group, first_step);
+    }
+    complete_until = first_step;
+}
+
+Log::Log(std::string path) : state_(std::make_unique<State>(std::move(path))) {
+    set_attribute("schema_name", std::string(log_schema_name));
+    set_attribute("schema_version", std::string(log_schema_version));
     state_->note_folder();
     state_->declare_events();
 }
@@ -107,49 +162,37 @@ Log::Log(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Log::~Log() = default;
 
-std::unique_ptr<Log::State> Log::State::truncated(const std::string& path, std::int64_t first_step) {
-    auto state = std::make_unique<State>(path, open_log(path, true));
-    const hdf5::File& file = state->file;
-    std::vector<std::string> groups;
-    for (const std::string& group : file.children("/")) groups.push_back("/" + group);
-    if (file.has_group("/heads")) {
-        for (const std::string& metric : file.children("/heads")) groups.push_back("/heads/" + metric);
-    }
-    for (const std::string& group : groups) {
-        if (group != "/events" && file.has_dataset(group + "/step")) state->tables.drop_rows(group, first_step);
-    }
+std::unique_ptr<Log> Log::continued(const std::string& from, std::int64_t first_step, const std::string& path,
+                                    bool keep_history) {
+    auto state = std::make_unique<State>(path, from);
+    state->drop_rows(first_step);
     state->declare_events();
-    state->file.set_attribute("/", "schema_version", std::string(log_schema_version));
-    return state;
+    state->drop_events(first_step, keep_history);
+    state->file().set_attribute("/", "schema_version", std::string(log_schema_version));
+    state->note_folder();
+    return std::unique_ptr<Log>(new Log(std::move(state)));
 }
 
 std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
-    auto state = State::truncated(path, first_step);
-    state->drop_events(first_step, true);
-    state->note_folder();
-    return std::unique_ptr<Log>(new Log(std::move(state)));
+    return continued(path, first_step, path, true);
 }
 
 std::unique_ptr<Log> Log::fork(const std::string& parent, std::int64_t first_step, const std::string& path) {
-    auto state = State::truncated(parent, first_step);
-    state->drop_events(first_step, false);
+    auto log = continued(parent, first_step, path, false);
     // What older checkpoints of the parent are known by is no matter of the fork, which has none of them.
-    if (state->file.has_attribute("/", config_identity_1_0))
-        state->file.set_attribute("/", config_identity_1_0, std::string());
-    state->path = path;
-    state->note_folder();
-    return std::unique_ptr<Log>(new Log(std::move(state)));
+    if (log->has_attribute(config_identity_1_0)) log->set_config_identity_1_0("");
+    return log;
 }
 
 // --- attributes and single values ---
 
 void Log::set_attribute(const std::string& name, const std::string& value) {
-    state_->file.set_attribute("/", name, value);
+    state_->file().set_attribute("/", name, value);
 }
 
-void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file.set_attribute("/", name, value); }
+void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file().set_attribute("/", name, value); }
 
-bool Log::has_attribute(const std::string& name) const { return state_->file.has_attribute("/", name); }
+bool Log::has_attribute(const std::string& name) const { return state_->file().has_attribute("/", name); }
 
 void Log::set_data(const std::string& sha256) { set_attribute("data_sha256", sha256); }
 
@@ -194,21 +237,21 @@ void Log::set_vocabulary(const std::vector<std::string>& tokens) {
 
 void Log::set_text(const std::string& path, const std::string& text, const std::string& long_name) {
     state_->replace(path);
-    state_->file.write_text(path, text);
-    state_->file.describe(path, "1", long_name);
+    state_->file().write_text(path, text);
+    state_->file().describe(path, "1", long_name);
 }
 
 void Log::set_number(const std::string& path, double value, const std::string& units, const std::string& long_name) {
     state_->replace(path);
-    state_->file.write<double>(path, {}, std::span<const double>(&value, 1));
-    state_->file.describe(path, units, long_name);
+    state_->file().write<double>(path, {}, std::span<const double>(&value, 1));
+    state_->file().describe(path, units, long_name);
 }
 
 void Log::set_texts(const std::string& path, const std::vector<std::string>& texts, const std::string& long_name) {
     state_->replace(path);
-    state_->file.write_texts(path, texts, hdf5::Layout::compressed);
-    state_->file.make_scale(path, path.substr(path.rfind('/') + 1));
-    state_->file.describe(path, "1", long_name);
+    state_->file().write_texts(path, texts, hdf5::Layout::compressed);
+    state_->file().make_scale(path, path.substr(path.rfind('/') + 1));
+    state_->file().describe(path, "1", long_name);
 }
 
 // --- series ---
@@ -219,11 +262,11 @@ void Log::declare_series(const std::string& group, const std::vector<Column>& co
         const hdf5::Type type = column.integer ? hdf5::Type::i64 : hdf5::Type::f64;
         datasets.push_back({column.name, column.units, column.long_name, type});
     }
-    state_->tables.declare("/" + group, std::move(datasets));
+    state_->declare("/" + group, std::move(datasets));
 }
 
 void Log::append(const std::string& group, std::int64_t step, const std::vector<double>& values) {
-    state_->tables.append("/" + group, step, values);
+    state_->append("/" + group, step, values);
 }
 
 void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
@@ -234,8 +277,8 @@ void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
         value.scales.push_back(dimension.name);
         value.row_shape.push_back(dimension.size);
     }
-    state_->tables.declare(group, {std::move(value)});
-    hdf5::File& file = state_->file;
+    state_->declare(group, {std::move(value)});
+    hdf5::File& file = state_->file();
     for (const std::string& object : {group, path}) {  // of the group too: xarray makes them those of its Dataset
         file.set_attribute(object, "formula", spec.formula);
         file.set_attribute(object, "source", spec.source);
@@ -250,13 +293,13 @@ void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
 }
 
 void Log::append_metric(const std::string& name, std::int64_t step, const std::vector<double>& values) {
-    state_->tables.append("/heads/" + name, step, values);
+    state_->append("/heads/" + name, step, values);
 }
 
 void Log::declare_parameters(const std::vector<std::string>& names) {
     const std::string path = "/parameters/name";
-    if (!state_->file.has_dataset(path)) set_texts(path, names, "dotted path of the parameter");
-    if (state_->file.read_texts(path) != names) {
+    if (!state_->file().has_dataset(path)) set_texts(path, names, "dotted path of the parameter");
+    if (state_->file().read_texts(path) != names) {
         throw IoError(state_->path + ": " + path +
                       " lists other parameters than this run has; the log is of another run");
     }
@@ -267,7 +310,7 @@ void Log::declare_parameters(const std::vector<std::string>& names) {
     grad_norm.name = "grad_norm";
     grad_norm.units = "nat";
     grad_norm.long_name = "norm of the parameter's gradient, before clipping";
-    state_->tables.declare("/parameters", {norm, grad_norm});
+    state_->declare("/parameters", {norm, grad_norm});
 }
 
 void Log::append_parameters(std::int64_t step, const std::vector<double>& norms,
@@ -277,7 +320,7 @@ void Log::append_parameters(std::int64_t step, const std::vector<double>& norms,
     }
     std::vector<double> values = norms;
     values.insert(values.end(), grad_norms.begin(), grad_norms.end());
-    state_->tables.append("/parameters", step, values);
+    state_->append("/parameters", step, values);
 }
 
 void Log::declare_attention(const std::vector<std::int64_t>& tokens, std::int64_t seq_len, std::int64_t layers,
@@ -292,12 +335,12 @@ void Log::declare_attention(const std::vector<std::int64_t>& tokens, std::int64_
         weights.scales.emplace_back(name);
         weights.row_shape.push_back(size);
     }
-    state_->tables.declare(group, {std::move(weights)});
-    if (!state_->file.has_dataset(path)) {
-        state_->file.write<std::int64_t>(path, {samples, seq_len}, tokens, hdf5::Layout::compressed);
-        state_->file.describe(path, "1", "token at each position of the samples");
-        state_->file.attach_scale(path, 0, group + "/sample");
-        state_->file.attach_scale(path, 1, group + "/query");
+    state_->declare(group, {std::move(weights)});
+    if (!state_->file().has_dataset(path)) {
+        state_->file().write<std::int64_t>(path, {samples, seq_len}, tokens, hdf5::Layout::compressed);
+        state_->file().describe(path, "1", "token at each position of the samples");
+        state_->file().attach_scale(path, 0, group + "/sample");
+        state_->file().attach_scale(path, 1, group + "/query");
     }
     if (attention_tokens() != tokens)
         throw IoError(state_->path + ": " + path + " holds other samples than this run has; the log is of another run");
@@ -305,18 +348,91 @@ void Log::declare_attention(const std::vector<std::int64_t>& tokens, std::int64_
 
 std::vector<std::int64_t> Log::attention_tokens() const {
     const std::string path = "/attention/tokens";
-    return state_->file.has_dataset(path) ? state_->file.read<std::int64_t>(path) : std::vector<std::int64_t>();
+    return state_->file().has_dataset(path) ? state_->file().read<std::int64_t>(path) : std::vector<std::int64_t>();
 }
 
 void Log::event(std::int64_t step, const std::string& kind, const std::string& message) {
     add_event(state_->tables.table("/events"), step, std::time(nullptr), kind, message);
 }
 
-void Log::publish() {
-    state_->tables.flush();
-    std::vector<std::byte> bytes = state_->file.image();
-    seal_log(bytes);
-    write_file_atomically(state_->path, bytes);
+// --- on disk ---
+
+void Log::State::append(const std::string& group, std::int64_t step, const std::vector<double>& values) {
+    constexpr std::size_t most_values = 1 << 19;  // 4 MiB
+    tables.append(group, step, values);
+    if (tables.pending_values() >= most_values) save_pending_rows();
 }
+
+/// Rows leave the memory: for the tail, or, before the first publish, for the file.
+void Log::State::save_pending_rows() {
+    const std::vector<std::byte> rows = tables.take_rows(complete_until);
+    if (published) tail.append(publication, rows);
+    else append_rows(file(), hdf5::File::open_image(rows, path));
+}
+
+/// Of a file that another program has written to nobody knows what it holds, and what it holds would be sealed.
+void Log::State::require_unchanged_base() const {
+    if (!base.sha256.empty() && !is_unchanged(base, path))
+        throw IoError(path +
+                      ": was changed by another program while the run went on; `headscope verify` says whether "
+                      "it is sound, then `headscope resume` goes on");
+}
+
+/// The file with its changes, as a new file in its place.
+void Log::State::write_out() {
+    changed_->close();
+    changed_.reset();
+    changes_->check();
+    FileReplacement out(path);
+    SealedFile written;
+    Sha256 digest;
+    changes_->read_all([&](std::span<const std::byte> bytes) {
+        digest.add(bytes);
+        out.write(bytes);
+    });
+    written.size = changes_->size();
+    written.sha256 = digest.hex();
+    const std::string seal = seal_of(written.sha256);
+    out.write(std::as_bytes(std::span(seal)));
+    written.file = out.share();
+    if (!is_unchanged(written, path))
+        throw IoError(path + ": reads back other than it was written; the disk may be failing, the file before stays");
+    if (base.file >= 0 && base.sha256.empty()) require_readable(written, path);
+    changes_.reset();
+    out.replace();
+    base = std::move(written);
+}
+
+double Log::publish() {
+    using Clock = std::chrono::steady_clock;
+    State& state = *state_;
+    const auto start = Clock::now();
+    state.require_unchanged_base();
+    const auto rows_start = Clock::now();
+    state.blocks_taken = state.tail.read_back(state.blocks_taken, [&](std::span<const std::byte> rows) {
+        append_rows(state.file(), hdf5::File::open_image(rows, state.path));
+    });
+    append_rows(state.file(), hdf5::File::open_image(state.tables.take_rows(state.complete_until), state.path));
+    const auto rows_end = Clock::now();
+    set_attribute("publication", state.publication + 1);
+    set_attribute("complete_until", state.complete_until);
+    state.write_out();
+    ++state.publication;
+    state.tail.remove();
+    state.blocks_taken = 0;
+    state.published = true;
+    return std::chrono::duration<double>(Clock::now() - start - (rows_end - rows_start)).count();
+}
+
+void Log::save_rows() {
+    if (!state_->published) {
+        publish();
+        return;
+    }
+    state_->save_pending_rows();
+    state_->tail.sync();
+}
+
+void Log::set_complete_until(std::int64_t step) { state_->complete_until = step; }
 
 }  // namespace headscope::experiments

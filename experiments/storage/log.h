@@ -1,9 +1,11 @@
 // log.h5, schema 1.1: what a run leaves for its reader. A log of schema 1.0, which lacks data_sha256 and folder, is
 // of 1.1 once it is continued.
 //
-// The log is built in an HDF5 file in memory and published whole: image, write to a temporary name, fsync, rename,
-// fsync of the folder. So the file on disk is always closed and complete; any tool opens it at any moment. Readers of
-// ours go through open_log() of log_seal.h, which checks that it is undamaged.
+// The file on disk is always closed and complete, so any tool opens it at any moment. It is published whole: the file
+// that is there with all changes since, written to a temporary name, read back, fsync, rename, fsync of the folder.
+// What that takes grows with the file; so rows are kept in the log's tail (log_tail.h) in between. Neither the file nor
+// the rows are held in memory. Readers of ours go through open_log() of log_seal.h, which checks that the log is
+// undamaged and adds the tail.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +39,9 @@ struct Lineage {
 
 class Log {
 public:
-    /// Empty log in memory; published as `path`.
+    /// Empty log, to be published as `path`.
     explicit Log(std::string path);
-    /// The log that is at `path`, continued in memory, without the rows whose step is `first_step` or later.
+    /// The log that is at `path`, continued, without the rows whose step is `first_step` or later.
     /// Throws IoError when it is damaged or of another schema.
     static std::unique_ptr<Log> reopen(const std::string& path, std::int64_t first_step);
     /// The rows before `first_step` of another run's log, as the beginning of a log that is published as `path`.
@@ -97,12 +99,20 @@ public:
     /// resumed run goes back before their step.
     void event(std::int64_t step, const std::string& kind, const std::string& message);
 
-    /// Writes the whole file; the one before stays until the rename. Throws IoError naming the path and the reason.
-    void publish();
+    /// From now on every row of the steps below this is there: attribute complete_until of what is published or saved.
+    void set_complete_until(std::int64_t step);
+    /// Writes the whole file; the one before stays until the rename. Returns the seconds that this took, those for the
+    /// new rows left out: they would be needed in any case. Throws IoError naming the path and the reason, also when
+    /// another program has changed the file that was published last.
+    double publish();
+    /// All rows are on disk when this returns, in the file or in its tail. Takes as long as there are new rows.
+    void save_rows();
 
 private:
     struct State;
     explicit Log(std::unique_ptr<State> state);
+    static std::unique_ptr<Log> continued(const std::string& from, std::int64_t first_step, const std::string& path,
+                                          bool keep_history);
     std::unique_ptr<State> state_;
 };
 

@@ -96,6 +96,10 @@ std::optional<std::string> LogReader::data_sha256() const {
     if (!file_.has_attribute("/", "data_sha256")) return std::nullopt;
     return file_.text_attribute("/", "data_sha256");
 }
+std::optional<std::int64_t> LogReader::complete_until() const {
+    if (!file_.has_attribute("/", "complete_until")) return std::nullopt;
+    return file_.integer_attribute("/", "complete_until");
+}
 std::string LogReader::folder() const { return root_text("folder"); }
 std::string LogReader::config_identity_1_0() const { return root_text("config_identity_1_0"); }
 std::string LogReader::resolved_config() const { return file_.read_text(resolved_path); }

@@ -74,6 +74,8 @@ public:
     std::string config_sha256() const;
     /// Task::data_sha256() of what the run trains on. Nothing in a log of schema 1.0, which does not know.
     std::optional<std::string> data_sha256() const;
+    /// Every row of the steps below this is there. Nothing in a log of an older program, which does not say.
+    std::optional<std::int64_t> complete_until() const;
     /// The folder that it was written in, absolute; empty in a log of schema 1.0.
     std::string folder() const;
     /// In a log that began with schema 1.0: the config_sha256 of the checkpoints of that time. Else empty.

@@ -13,10 +13,23 @@ namespace headscope::experiments {
 namespace {
 
 template <class T>
-void append_as(hdf5::File& file, const std::string& path, const std::vector<double>& values) {
+void write_as(hdf5::File& file, const std::string& path, const hdf5::Dims& shape, const std::vector<double>& values) {
     std::vector<T> converted(values.size());
     std::transform(values.begin(), values.end(), converted.begin(), [](double value) { return static_cast<T>(value); });
-    file.append_rows<T>(path, converted);
+    file.write<T>(path, shape, converted);
+}
+
+void write_rows(hdf5::File& file, const std::string& path, std::int64_t rows, GrowingDataset& dataset) {
+    hdf5::Dims shape = dataset.row_shape;
+    shape.insert(shape.begin(), rows);
+    switch (dataset.type) {
+        case hdf5::Type::f32: return write_as<float>(file, path, shape, dataset.pending);
+        case hdf5::Type::i64:
+            for (double& value : dataset.pending) value = std::round(value);
+            return write_as<std::int64_t>(file, path, shape, dataset.pending);
+        case hdf5::Type::text: return file.write_texts(path, dataset.pending_texts);
+        default: return file.write<double>(path, shape, dataset.pending);
+    }
 }
 
 }  // namespace
@@ -27,35 +40,36 @@ std::size_t GrowingDataset::row_size() const {
     return static_cast<std::size_t>(size);
 }
 
-void LogTables::declare(const std::string& group, std::vector<GrowingDataset> datasets) {
+void LogTables::declare(hdf5::File& file, const std::string& group, std::vector<GrowingDataset> datasets) {
     const std::string step = group + "/step";
-    if (file_.has_dataset(step)) {
-        check_same(group, datasets);
+    if (file.has_dataset(step)) {
+        check_same(file, group, datasets);
     } else {
-        file_.create_growing(step, hdf5::Type::i64, {});
-        file_.make_scale(step, "step");
-        file_.describe(step, "1", "number of updates before this row");
+        file.create_growing(step, hdf5::Type::i64, {});
+        file.make_scale(step, "step");
+        file.describe(step, "1", "number of updates before this row");
         for (const GrowingDataset& dataset : datasets) {
             const std::string name = group + "/" + dataset.name;
-            file_.create_growing(name, dataset.type, dataset.row_shape);
-            file_.describe(name, dataset.units, dataset.long_name);
-            file_.attach_scale(name, 0, step);
+            file.create_growing(name, dataset.type, dataset.row_shape);
+            file.describe(name, dataset.units, dataset.long_name);
+            file.attach_scale(name, 0, step);
             for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis) {
-                file_.attach_scale(name, static_cast<int>(axis) + 1, group + "/" + dataset.scales[axis]);
+                file.attach_scale(name, static_cast<int>(axis) + 1, group + "/" + dataset.scales[axis]);
             }
         }
     }
     tables_.try_emplace(group, Table{std::move(datasets)});
 }
 
-void LogTables::check_same(const std::string& group, const std::vector<GrowingDataset>& datasets) const {
-    const std::vector<std::int64_t> steps = file_.read<std::int64_t>(group + "/step");
+void LogTables::check_same(const hdf5::File& file, const std::string& group,
+                           const std::vector<GrowingDataset>& datasets) const {
+    const std::vector<std::int64_t> steps = file.read<std::int64_t>(group + "/step");
     const std::int64_t rows = std::ssize(steps);
     for (const GrowingDataset& dataset : datasets) {
         const std::string name = group + "/" + dataset.name;
         hdf5::Dims shape = dataset.row_shape;
         shape.insert(shape.begin(), rows);
-        const hdf5::DatasetInfo found = file_.info(name);
+        const hdf5::DatasetInfo found = file.info(name);
         if (!found.growing || found.type != dataset.type || found.shape != shape) {
             throw IoError(
                 fmt::format("{}: {} is of another type or shape than this run writes: it is [{}], the run's "
@@ -94,49 +108,40 @@ void LogTables::append(const std::string& group, std::int64_t step, const std::v
         next = end;
     }
     rows.pending_steps.push_back(step);
-    // Maps of whole models may be megabytes a row, and until the next publish there may be thousands.
-    constexpr std::size_t most_values = 1 << 20;
-    if (needed * rows.pending_steps.size() > most_values) flush(group, rows);
+    pending_values_ += needed;
 }
 
-void LogTables::flush() {
-    for (auto& [group, rows] : tables_) flush(group, rows);
-}
-
-void LogTables::flush(const std::string& group, Table& table) {
-    if (table.pending_steps.empty()) return;
-    for (GrowingDataset& dataset : table.datasets) {
-        const std::string name = group + "/" + dataset.name;
-        switch (dataset.type) {
-            case hdf5::Type::f32: append_as<float>(file_, name, dataset.pending); break;
-            case hdf5::Type::i64:
-                for (double& value : dataset.pending) value = std::round(value);
-                append_as<std::int64_t>(file_, name, dataset.pending);
-                break;
-            case hdf5::Type::text: file_.append_texts(name, dataset.pending_texts); break;
-            default: file_.append_rows<double>(name, dataset.pending); break;
+std::vector<std::byte> LogTables::take_rows(std::int64_t complete_until) {
+    hdf5::File rows = hdf5::File::create_in_memory(0, pending_values_ * sizeof(double) + (256 << 10));
+    rows.set_attribute("/", "complete_until", complete_until);
+    for (auto& [group, table] : tables_) {
+        if (table.pending_steps.empty()) continue;
+        const std::int64_t count = std::ssize(table.pending_steps);
+        rows.write<std::int64_t>(group + "/step", {count}, table.pending_steps);
+        for (GrowingDataset& dataset : table.datasets) {
+            write_rows(rows, group + "/" + dataset.name, count, dataset);
+            dataset.pending.clear();
+            dataset.pending_texts.clear();
         }
-        dataset.pending.clear();
-        dataset.pending_texts.clear();
+        table.pending_steps.clear();
     }
-    file_.append_rows<std::int64_t>(group + "/step", table.pending_steps);
-    table.pending_steps.clear();
+    pending_values_ = 0;
+    return rows.image();
 }
 
-void LogTables::drop_rows(const std::string& group, std::int64_t first_step) {
-    const std::vector<std::int64_t> steps = file_.read<std::int64_t>(group + "/step");
+void drop_rows(hdf5::File& file, const std::string& path, const std::string& group, std::int64_t first_step) {
+    const std::vector<std::int64_t> steps = file.read<std::int64_t>(group + "/step");
     const auto end = std::find_if(steps.begin(), steps.end(), [&](std::int64_t step) { return step >= first_step; });
-    for (const std::string& name : file_.children(group)) {
+    for (const std::string& name : file.children(group)) {
         const std::string dataset = group + "/" + name;
-        if (!file_.has_dataset(dataset)) continue;
-        file_.check_readable(dataset);
-        const hdf5::DatasetInfo info = file_.info(dataset);
+        if (!file.has_dataset(dataset)) continue;
+        const hdf5::DatasetInfo info = file.info(dataset);
         if (!info.growing) continue;
         if (info.shape[0] != static_cast<std::int64_t>(steps.size())) {
-            throw IoError(fmt::format("{}: {} has {} rows, its step scale {}; the log is damaged", path_, dataset,
+            throw IoError(fmt::format("{}: {} has {} rows, its step scale {}; the log is damaged", path, dataset,
                                       info.shape[0], steps.size()));
         }
-        file_.truncate_rows(dataset, end - steps.begin());
+        file.truncate_rows(dataset, end - steps.begin());
     }
 }
 

@@ -17,7 +17,7 @@ void CheckpointObserver::keep_weights(TrainingState& state, bool last) {
         recorder_.set_state("finished");
     }
     if (!last && (step == first_step_ || step % config_.checkpoint.every != 0)) return;
-    save(state);
+    save(state, last);
     Profile::mark(Profile::Phase::other, "checkpoint");
 }
 
@@ -26,9 +26,10 @@ void CheckpointObserver::after_step(TrainingState&, const StepResult&) {
     Profile::mark(Profile::Phase::other, "log");
 }
 
-void CheckpointObserver::save(TrainingState& state) {
+void CheckpointObserver::save(TrainingState& state, bool last) {
     state.require_finite_weights();
-    recorder_.publish();
+    if (last) recorder_.publish();
+    else recorder_.save_rows();
     Checkpoint checkpoint = state.checkpoint();
     checkpoint.elapsed = recorder_.elapsed();
     checkpoint.best = evaluation_.best();

@@ -8,8 +8,9 @@
 
 namespace headscope::experiments {
 
-/// Writes a checkpoint at steps divisible by checkpoint.every and at the last one, each after the log: a checkpoint on
-/// disk means that every row before it is on disk too. Between checkpoints the log is published when it is time.
+/// Writes a checkpoint at steps divisible by checkpoint.every and at the last one, each after the rows: a checkpoint on
+/// disk means that every row before it is on disk too, in the log or in its tail. The log is published when it is time,
+/// and at the end.
 class CheckpointObserver : public Observer {
 public:
     /// `checkpoints`: the folder for them. `first_step`: where this process began; its checkpoint is there already.
@@ -23,8 +24,8 @@ public:
 
     void keep_weights(TrainingState& state, bool last) override;
     void after_step(TrainingState& state, const StepResult& result) override;
-    /// Writes log and checkpoint now.
-    void save(TrainingState& state);
+    /// Writes rows and checkpoint now; `last`: the log is published, for there may be no other time.
+    void save(TrainingState& state, bool last);
     std::int64_t first_step() const { return first_step_; }
 
 private:

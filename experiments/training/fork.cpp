@@ -84,6 +84,7 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
     log->set_config_history(write_config_history(changed.history));
     log->event(start.step, "fork", event);
     if (!data_change.empty()) log->event(start.step, "data", data_change);
+    log->set_complete_until(start.step);  // also of a fork without its parent's rows
     log->publish();
     // Last: a folder without it is no run, and nobody goes on with half a fork.
     const std::string text = changed.config.resolved();

@@ -205,6 +205,7 @@ void Recorder::after_update(TrainingState& state, const Batch& batch) {
 
 void Recorder::after_step(TrainingState& state, const StepResult& result) {
     const std::int64_t step = state.steps_done() - 1;
+    log_->set_complete_until(state.steps_done());
     if (!due(step, settings(step).every)) return;
     log_->append("train", step,
                  {result.loss, result.lr, result.grad_norm, static_cast<double>(state.tokens_seen()), elapsed()});
@@ -229,11 +230,12 @@ void Recorder::set_state(const std::string& state) {
 }
 
 void Recorder::publish() {
-    const auto start = Clock::now();
-    log_->publish();
-    const auto now = Clock::now();
-    next_publish_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 200 * (now - start));
+    const double seconds = log_->publish();
+    next_publish_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                       std::chrono::duration<double>(std::max(1.0, 200 * seconds)));
 }
+
+void Recorder::save_rows() { log_->save_rows(); }
 
 void Recorder::publish_if_due() {
     if (Clock::now() >= next_publish_) publish();

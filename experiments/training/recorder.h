@@ -50,9 +50,11 @@ public:
     /// "running", "finished" or "failed".
     void set_state(const std::string& state);
     void publish();
-    /// Publishes when the last time is long enough ago for this to cost half a percent of the run's time; checkpoints,
-    /// each with the log, take the rest of the one percent that all of it may cost.
+    /// Publishes when the last time is long enough ago for writing the whole file to cost half a percent of the run's
+    /// time; checkpoints take the rest of the one percent that all of it may cost.
     void publish_if_due();
+    /// Log::save_rows().
+    void save_rows();
 
 private:
     struct DueProbe {

@@ -60,6 +60,15 @@ std::string rate_changes(const Config& config, std::int64_t step, std::int64_t s
         config.schedule.type, step, rate(steps_now), steps_now, rate(steps_before), steps_before);
 }
 
+/// LogReader::complete_until(); nothing when there is no log that can be read.
+std::optional<std::int64_t> rows_until(const std::string& log) {
+    try {
+        if (path_exists(log)) return LogReader(log).complete_until();
+    } catch (const IoError&) {  // require_log() says so where the log is needed
+    }
+    return std::nullopt;
+}
+
 /// Training in a folder that exists, is locked and holds config.toml.
 class RunInFolder {
 public:
@@ -83,7 +92,8 @@ public:
     /// `history`: of the experiment, which gets it from the log.
     bool go_on(ConfigHistory& history) {
         std::vector<std::string> notes;
-        const std::optional<Checkpoint> checkpoint = load_newest_good(paths_.checkpoints, notes);
+        const std::optional<Checkpoint> checkpoint =
+            load_newest_good(paths_.checkpoints, notes, rows_until(paths_.log));
         if (!checkpoint) {
             for (const std::string& note : notes) hooks_.message(note);
             start();
@@ -165,7 +175,7 @@ private:
         // At the run's last step its rows are still to be made, and a checkpoint of that step would say that all is
         // done.
         const bool last = steps_done() == config_.train.steps || evaluation.wants_end(state_);
-        if (steps_done() > checkpoints.first_step() && !last) checkpoints.save(state_);
+        if (steps_done() > checkpoints.first_step() && !last) checkpoints.save(state_, true);
         else recorder_->publish();
         throw Stopped("stopped at step " + std::to_string(steps_done()) + "; `headscope resume " + paths_.folder +
                       "` goes on");
@@ -196,15 +206,15 @@ void write_config_file(const std::string& path, const Config& config) {
     write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
-/// The last checkpoint of a finished run, if that is there and whole. Throws IoError when there are checkpoints and
-/// none is whole.
+/// The last checkpoint of a finished run, if that is there and whole, as is the log up to it. Throws IoError when there
+/// are checkpoints and the run can go on from none.
 std::optional<Checkpoint> finished_at(const RunPaths& paths, const Config& config) {
     std::vector<std::string> passed_over;
-    std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over);
+    std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over, rows_until(paths.log));
     if (newest && is_finished(config, *newest) && passed_over.empty()) return newest;
     if (newest) return std::nullopt;
     if (!passed_over.empty())
-        throw IoError(fmt::format("resume: no checkpoint of {} is whole; remove {} to start from step 0 again\n{}",
+        throw IoError(fmt::format("resume: {} can go on from no checkpoint; remove {} to start from step 0 again\n{}",
                                   paths.folder, paths.checkpoints, fmt::join(passed_over, "\n")));
     return std::nullopt;
 }

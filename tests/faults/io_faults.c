@@ -114,7 +114,7 @@ static int open_and_note(int base, const char* path, int flags, mode_t mode) {
     const int file = (int)syscall(SYS_openat, base, path, flags, mode);
     if (file < 0 || file >= files) return file;
     use_of[file] = (char)(!seen ? unseen : writing ? written : (flags & O_DIRECTORY) != 0 ? folder : looked_at);
-    if (use_of[file] == written) record("open\t%d\t%s\t%d\n", file, path, (flags & O_TRUNC) != 0);
+    if (use_of[file] == written) record("open\t%d\t%s\t%d\n", file, path, (flags & (O_TRUNC | O_EXCL)) != 0);
     if (use_of[file] == folder) record("folder\t%d\t%s\n", file, path);
     return file;
 }

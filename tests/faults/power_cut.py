@@ -3,6 +3,8 @@
 The disk modelled here promises what POSIX does and no more. fsync of a file makes its bytes last, fsync of a folder its
 names. Of all that came later any part may be there: of a file each block of 512 bytes, or zeros, and any length; of a
 folder each change of names, in their order. A rename is there as a whole or not at all.
+
+Files are written whole, by another name, and renamed. The tail of a log alone grows, synced again and again.
 """
 
 import os
@@ -21,7 +23,7 @@ class File:
     def after_a_cut(self, random):
         if self.content == self.lasting or random.random() < 0.3:
             return self.lasting
-        size = random.choice([len(self.content), random.randint(0, len(self.content))])
+        size = random.choice([len(self.content), random.randint(len(self.lasting), len(self.content))])
         result = bytearray(self.lasting[:size].ljust(size, b"\0"))
         for at in range(0, size, BLOCK):
             if random.random() < 0.5:
@@ -85,6 +87,8 @@ class Disk:
         elif name == "open":
             assert fields[2] == "1", "only whole files are written"
             assert fields[1] not in self.tree(), "only new files are written"
+            if is_tail(fields[1]):
+                self.versions[fields[1]] = []
             self.open[fields[0]] = (fields[1], File())
             self.change(*self.open[fields[0]])
         elif name == "folder":
@@ -102,6 +106,10 @@ class Disk:
             self.promised.pop(fields[0], None)
 
     def sync(self, path, item):
+        if is_tail(path):
+            self.versions[path].append(item.content)
+            if os.path.basename(path) in self.folder(os.path.dirname(path)).lasting:
+                self.promised[path] = len(self.versions[path])
         if isinstance(item, Folder):
             for below in self.versions:
                 if os.path.dirname(below) == path and os.path.basename(below) in item.content:
@@ -139,7 +147,10 @@ class Disk:
         for path, content in tree.items():
             if content is None or is_temporary(path):
                 continue
-            if content not in self.versions.get(path, []):
+            if is_tail(path):
+                if path in self.promised and not content.startswith(self.versions[path][self.promised[path] - 1]):
+                    wrong.append(f"{path} is torn")
+            elif content not in self.versions.get(path, []):
                 wrong.append(f"{path} is torn")
             elif content not in self.versions[path][self.promised.get(path, 1) - 1:]:
                 wrong.append(f"{path} is older than promised")
@@ -148,6 +159,10 @@ class Disk:
 
 def is_temporary(path):
     return os.path.basename(path).startswith(".")
+
+
+def is_tail(path):
+    return path.endswith(".h5.tail")
 
 
 def write_tree(tree, root, folder):

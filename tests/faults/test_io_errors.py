@@ -23,6 +23,7 @@ FAILING = {
 }
 # ENOENT: somebody else took the old checkpoint away.
 HARMLESS = {"EINTR": ["open", "write", "fsync", "close"], "SHORT": ["write"], "ENOENT": ["unlink"]}
+CLOSED_IN_VAIN = set()  # numbers of calls of close that may fail
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +44,15 @@ def whole(config):
 @pytest.fixture(scope="module")
 def counts(config, whole):
     """How often the undisturbed run does each call."""
-    calls, written = collections.Counter(), set()
+    calls, written = collections.Counter(), {}
     for name, *fields in read_trace(config.parent / "trace"):
         if name == "open":
-            written.add(fields[0])
+            written[fields[0]] = fields[1]
         if name == "close" and fields[0] not in written:  # of a folder: its answer means nothing
             continue
-        if name == "close":
-            written.remove(fields[0])
         calls[name] += 1
+        if name == "close" and written.pop(fields[0]).endswith(".tail"):  # its rows are in the log when it is closed
+            CLOSED_IN_VAIN.add(calls[name])
     assert all(calls[name] > 0 for names in FAILING.values() for name in names), calls
     return calls
 
@@ -75,6 +76,10 @@ def test_every_call_fails(config, whole, counts, tmp_path):
         folder = folder_of(tmp_path, case)
         result = disturbed(config, folder, case)
         context = f"{case}: exit {result.returncode}: {result.stderr}"
+        if case[1] == "close" and case[2] in CLOSED_IN_VAIN and case[0] != "ENOSPC":  # after which the disk stays full
+            assert result.returncode == 0, context
+            assert_same_runs(whole, folder / "new" / "run")
+            return
         assert result.returncode == 74, context
         last = result.stderr.splitlines()[-1]
         assert last.startswith(f"headscope: {folder}"), context

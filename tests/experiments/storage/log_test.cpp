@@ -15,7 +15,6 @@
 #include "experiments/base/files.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
-#include "experiments/storage/log_tables.h"
 #include "tests/experiments/temporary_folder.h"
 
 namespace headscope::experiments {
@@ -253,23 +252,6 @@ TEST_F(LogFile, WrongRowsAreRefused) {
     EXPECT_EQ(hdf5::File::open(path("log")).info("/train/loss").shape, hdf5::Dims{0});
 }
 
-// Rows wait in memory, but not a million values.
-TEST_F(LogFile, LargeRowsGoIntoTheFileAtOnce) {
-    hdf5::File file = hdf5::File::create_in_memory();
-    LogTables tables(file, "log");
-    const std::size_t size = (1 << 19) + 1;
-    tables.declare("/maps", {{.name = "weights",
-                              .units = "1",
-                              .long_name = "a row",
-                              .type = hdf5::Type::f32,
-                              .row_shape = {static_cast<std::int64_t>(size)}}});
-    tables.append("/maps", 0, std::vector<double>(size, 0.5));
-    EXPECT_EQ(file.info("/maps/weights").shape.at(0), 0);
-    tables.append("/maps", 10, std::vector<double>(size, 0.25));
-    EXPECT_EQ(file.info("/maps/weights").shape.at(0), 2);
-    EXPECT_EQ(file.read<float>("/maps/weights").back(), 0.25F);
-}
-
 TEST_F(LogFile, DamagedLogsAreRefused) {
     {
         Log log(path("log"));
@@ -354,7 +336,17 @@ TEST_F(LogFile, PublishingFails) {
     EXPECT_THROW(log.publish(), IoError);
     fs::create_directories(folder_ + "/missing");
     log.publish();
-    EXPECT_TRUE(fs::exists(folder_ + "/missing/log.h5"));
+    declare(log);
+    append_steps(log, 0, 3);
+    log.save_rows();
+    fs::rename(folder_ + "/missing", folder_ + "/moved");
+    append_steps(log, 3, 5);
+    EXPECT_THROW(log.publish(), IoError);
+    fs::rename(folder_ + "/moved", folder_ + "/missing");
+    append_steps(log, 5, 7);
+    log.publish();
+    EXPECT_EQ(hdf5::File::open(folder_ + "/missing/log.h5").read<std::int64_t>("/train/step"),
+              (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6}));
 }
 
 // Other programs' view; scripts/setup installs them.
