@@ -133,11 +133,21 @@ void RandomStream::keep(std::uint64_t first, std::int64_t count, double p, T val
 template void RandomStream::keep(std::uint64_t, std::int64_t, double, float, float*) const;
 template void RandomStream::keep(std::uint64_t, std::int64_t, double, double, double*) const;
 
-double RandomStream::normal(std::uint64_t index) const {
+RandomStream::Polar RandomStream::polar(std::uint64_t index) const {
     const auto b = block(index);
     const double u = (static_cast<double>(join(b[1], b[0]) >> 11) + 1) * 0x1p-53;  // (0, 1]: the logarithm is finite
     const double v = static_cast<double>(join(b[3], b[2]) >> 11) * 0x1p-53;
-    return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+    return {std::sqrt(-2 * std::log(u)), 2 * std::numbers::pi * v};
+}
+
+double RandomStream::normal(std::uint64_t index) const {
+    const Polar point = polar(index);
+    return point.radius * std::cos(point.angle);
+}
+
+std::array<double, 2> RandomStream::normal_pair(std::uint64_t index) const {
+    const Polar point = polar(index);
+    return {point.radius * std::cos(point.angle), point.radius * std::sin(point.angle)};
 }
 
 std::uint64_t RandomStream::below(std::uint64_t bound, std::uint64_t index) const {

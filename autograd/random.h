@@ -30,10 +30,16 @@ public:
     void keep(std::uint64_t first, std::int64_t count, double p, T value, T* out) const;
     /// Standard normal (Box-Muller on one Philox block per index).
     double normal(std::uint64_t index) const;
+    /// normal(index) and one that is independent of it: two for less than twice the price.
+    std::array<double, 2> normal_pair(std::uint64_t index) const;
     /// Uniform in [0, bound) without bias worth naming: the high half of a 64 x 64 bit product. bound > 0.
     std::uint64_t below(std::uint64_t bound, std::uint64_t index) const;
 
 private:
+    struct Polar {
+        double radius, angle;
+    };
+    Polar polar(std::uint64_t index) const;  ///< a point of the plane, both coordinates standard normal
     std::array<std::uint32_t, 4> block(std::uint64_t index) const;
     std::array<std::uint32_t, 2> key_;
     std::uint64_t step_;

@@ -28,6 +28,10 @@ struct MetricSpec {
     /// For random matrices of that shape; NaN when the metric has no null.
     double null_mean = std::numeric_limits<double>::quiet_NaN();
     double null_std = std::numeric_limits<double>::quiet_NaN();
+    /// How the null is known: on how many draws of random matrices it was measured, and the standard errors of its mean
+    /// and standard deviation. All 0: a closed form, or no null.
+    std::int64_t null_draws = 0;
+    double null_mean_error = 0, null_std_error = 0;
     /// What the values stand for when they are codes: 0 is the first label, ... Empty: they are numbers.
     std::vector<std::string> value_labels = {};
 };

@@ -148,9 +148,11 @@ std::string probe_text(const std::string& name) {
         text += "\n";
     }
     if (std::isnan(spec.null_mean)) return text + "  null        none\n";
-    return text +
-           fmt::format("  null        mean {:.4g}, standard deviation {:.4g}, for d_model = {} and head_dim = {}\n",
-                       spec.null_mean, spec.null_std, model.block.d_model, model.block.head_dim);
+    text += fmt::format("  null        mean {:.4g}, standard deviation {:.4g}, for d_model = {} and head_dim = {}\n",
+                        spec.null_mean, spec.null_std, model.block.d_model, model.block.head_dim);
+    if (spec.null_draws == 0) return text + "              closed form\n";
+    return text + fmt::format("              measured on {} draws; standard errors {:.2g} and {:.2g}\n",
+                              spec.null_draws, spec.null_mean_error, spec.null_std_error);
 }
 
 Kind probes() {

@@ -5,15 +5,17 @@
 //   effective_rank[l, h, c] = exp(-sum p ln p), p = s / sum s, 0 ln 0 = 0            Roy and Vetterli 2007
 //
 // Shapes [L, H, 2] (circuit QK, OV), units 1, range [1, min(d_k, d)]. NaN for a circuit that is 0.
-// Null: measured on independent normal weights of that shape (random_heads.h).
+// Null: measured on independent normal weights of that shape (measured_null.h).
 // Invariance: GL. The circuits do not know the head's inner basis.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "experiments/probes/head_matrices.h"
-#include "experiments/probes/random_heads.h"
+#include "experiments/probes/measured_null.h"
 
 namespace headscope::experiments {
 
@@ -29,9 +31,31 @@ double effective_rank(const Eigen::VectorXd& values) {
     return std::exp(entropy);
 }
 
+/// Of stable_rank and of effective_rank, from the same draws.
+struct Nulls {
+    NullDistribution stable, effective;
+};
+
+Nulls measure_nulls(std::int64_t d_model, std::int64_t head_dim) {
+    // A product of two heads' matrices, the left one bidiagonal but for rotations that the right one does not see.
+    const auto ranks = draw_heads("null.circuit_ranks", [&](RandomHeads& random) {
+        const Bidiagonal left = random.bidiagonal(d_model, head_dim);
+        const Matrix right = random.triangle(d_model, std::min(d_model, head_dim));
+        const Eigen::VectorXd values = singular_values(left.times(right.transpose()));
+        return std::pair{stable_rank(values), effective_rank(values)};
+    });
+    std::vector<double> stable, effective;
+    for (const auto& [of_draw, effective_of_draw] : ranks) {
+        stable.push_back(of_draw);
+        effective.push_back(effective_of_draw);
+    }
+    return {null_of(stable), null_of(effective)};
+}
+
 struct Meaning {
     std::string name, long_name, formula, source;
     double (*rank)(const Eigen::VectorXd& singular_values);
+    NullDistribution Nulls::*null;
 };
 
 class CircuitRank : public Probe {
@@ -40,10 +64,8 @@ public:
 
     MetricSpec spec(const ProbeSetup& setup) const override {
         const std::int64_t d = setup.d_model(), k = setup.head_dim();
-        const NullDistribution null = measured_null("null." + meaning_.name, setup, [&](RandomHeads& random) {
-            const Matrix left = random.triangle(d, k), right = random.triangle(d, k);
-            return meaning_.rank(singular_values(multiply_nt(left, right)));
-        });
+        static PerShape<Nulls> nulls;
+        const NullDistribution null = nulls.get(d, k, [&] { return measure_nulls(d, k); }).*meaning_.null;
         return {.name = meaning_.name,
                 .long_name = meaning_.long_name,
                 .units = "1",
@@ -54,7 +76,10 @@ public:
                 .maximum = static_cast<double>(std::min(k, d)),
                 .dimensions = {{"layer", setup.layers(), {}}, {"head", setup.heads(), {}}, circuit_axis()},
                 .null_mean = null.mean,
-                .null_std = null.std};
+                .null_std = null.std,
+                .null_draws = null.draws,
+                .null_mean_error = null.mean_error,
+                .null_std_error = null.std_error};
     }
 
     ProbeStage stage() const override { return ProbeStage::weights; }
@@ -81,13 +106,13 @@ private:
 const RegisterProbe registered_stable("stable_rank", [] {
     return std::make_unique<CircuitRank>(Meaning{"stable_rank", "stable rank of a head's circuit",
                                                  "||M||_F^2 / ||M||_2^2, M = W_q W_k^T (QK) or W_v W_o (OV), d x d",
-                                                 "Rudelson and Vershynin 2007", stable_rank});
+                                                 "Rudelson and Vershynin 2007", stable_rank, &Nulls::stable});
 });
 const RegisterProbe registered_effective("effective_rank", [] {
     return std::make_unique<CircuitRank>(
         Meaning{"effective_rank", "effective rank of a head's circuit",
                 "exp(-sum p ln p), p = s / sum s, s the singular values of W_q W_k^T (QK) or W_v W_o (OV), d x d",
-                "Roy and Vetterli 2007", effective_rank});
+                "Roy and Vetterli 2007", effective_rank, &Nulls::effective});
 });
 
 }  // namespace

@@ -9,25 +9,41 @@
 // layer_later, head_later, input), units 1, range [0, 1]. NaN unless m > l, and for a circuit that is 0. What lies
 // between the layers (norms, feed-forward) is left out. Source: Elhage et al. 2021, "A mathematical framework for
 // transformer circuits" (there with columns for rows, so transposed).
-// Null: measured on independent normal weights of that shape (random_heads.h); for wide heads about 1/sqrt(d), the mean
-// square being 1/d exactly.
-// Invariance: GL. The circuits do not know the head's inner basis.
+// Null: measured on independent normal weights of that shape (measured_null.h); for wide heads about 1/sqrt(d). The
+// mean square is 1/d exactly, so the mean alone is measured, and that on x - sqrt(d)/2 (x^2 - 1/d), whose mean is that
+// of the metric x and which scatters far less; std^2 = 1/d - mean^2. Invariance: GL. The circuits do not know the
+// head's inner basis.
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "experiments/probes/head_matrices.h"
-#include "experiments/probes/random_heads.h"
+#include "experiments/probes/measured_null.h"
 
 namespace headscope::experiments {
 
 namespace {
 
 double draw_composition(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
-    // A = V O^T, B = Q K^T with O = [triangle; 0] after a turn, so that only the first rows of Q meet it.
-    const Matrix value = random.triangle(d, k), output = random.triangle(d, k), core = multiply_nt(output, value);
-    const Matrix K = random.triangle(d, k), top = multiply_nt(random.normal(core.cols(), k), K);
-    double squares = top.squaredNorm();
-    if (d > k) squares += multiply_nt(random.triangle(d - k, k), K).squaredNorm();
-    return multiply(core, top).norm() / (core.norm() * std::sqrt(squares));
+    // A = V O^T, B = Q K^T. V and K are bidiagonal up to rotations: those on the right go into O and Q, those on the
+    // left change no norm. O is [R; 0] after one more, so that only the first rows of Q meet it.
+    const Eigen::Index n = std::min(d, k);
+    const Bidiagonal V = random.bidiagonal(d, k), K = random.bidiagonal(d, k);
+    const Matrix A = V.times(random.triangle(d, n).transpose());
+    const Matrix top = K.times(random.normal(n, n));  // B^T's first columns
+    const double squares = top.squaredNorm() + random.squared_norm_of_product(K, d - n);
+    return multiply_nt(A, top).norm() / (A.norm() * std::sqrt(squares));
+}
+
+NullDistribution measure_null(std::int64_t d_model, std::int64_t head_dim) {
+    const auto d = static_cast<double>(d_model);
+    NullDistribution null = null_of(draw_heads("null.composition", [&](RandomHeads& random) {
+        const double x = draw_composition(random, d_model, head_dim);
+        return x - std::sqrt(d) / 2 * (x * x - 1 / d);
+    }));
+    null.std = std::sqrt(std::max(0.0, 1 / d - null.mean * null.mean));
+    null.std_error = null.std > 0 ? null.mean * null.mean_error / null.std : 0;
+    return null;
 }
 
 /// The d x columns matrices side by side, as many columns as they have.
@@ -55,9 +71,9 @@ struct Input {
 class Composition : public Probe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const NullDistribution null = measured_null("null.composition", setup, [&](RandomHeads& random) {
-            return draw_composition(random, setup.d_model(), setup.head_dim());
-        });
+        static PerShape<NullDistribution> nulls;
+        const NullDistribution null = nulls.get(setup.d_model(), setup.head_dim(),
+                                                [&] { return measure_null(setup.d_model(), setup.head_dim()); });
         return {.name = "composition",
                 .long_name = "how much a later head reads of what an earlier one writes",
                 .units = "1",
@@ -74,7 +90,10 @@ public:
                                {"head_later", setup.heads(), {}},
                                {"input", 3, {"q", "k", "v"}}},
                 .null_mean = null.mean,
-                .null_std = null.std};
+                .null_std = null.std,
+                .null_draws = null.draws,
+                .null_mean_error = null.mean_error,
+                .null_std_error = null.std_error};
     }
 
     ProbeStage stage() const override { return ProbeStage::weights; }

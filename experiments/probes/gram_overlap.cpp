@@ -6,34 +6,60 @@
 // W_p^i is d x d_k (for o it is W_o^i transposed). Shape [L, 4, H, H], units 1, range [0, 1]. NaN for a head that is
 // all 0. Source: definition; it is the linear centred kernel alignment (Kornblith et al. 2019) of the weights' rows,
 // without the centring.
-// Null: measured on independent normal matrices of that shape (random_heads.h); for wide heads about d_k / (d + d_k +
-// 1). Invariance: orthogonal. W R has the same W W^T for orthogonal R alone.
+// Null, for independent normal matrices: with q = (tr M)^2 / tr M^2, M = W W^T, and M split into its mean eigenvalue
+// and a traceless part, of which rotations average the product with another to 0 and its square to 2 / ((d - 1)(d +
+// 2)):
+//   mean = (E sqrt q)^2 / d
+//   std^2 = ((E q)^2 - (E sqrt q)^4) / d^2 + 2 (1 - E q / d)^2 / ((d - 1)(d + 2))
+// exactly. E q and E sqrt q have no closed form and are measured (measured_null.h); they hardly scatter, so this is far
+// better known than from as many draws of pairs. For wide heads the mean is about d_k / (d + d_k + 1).
+// Invariance: orthogonal. W R has the same W W^T for orthogonal R alone.
 #include <cmath>
 
 #include "experiments/probes/head_matrices.h"
-#include "experiments/probes/random_heads.h"
+#include "experiments/probes/measured_null.h"
 
 namespace headscope::experiments {
 
 namespace {
 
-double draw_overlap(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
-    // Two heads, the first turned into its own first unit vectors.
-    const Matrix A = random.triangle(d, k), top = random.normal(A.rows(), k);
-    Matrix gram = multiply_tn(top, top);
-    if (d > k) {
-        const Matrix rest = random.triangle(d - k, k);
-        gram += multiply_tn(rest, rest);
+/// sqrt q above. W = U S V, so W W^T has the eigenvalues of the tridiagonal S S^T.
+double draw_root(RandomHeads& random, Eigen::Index d, Eigen::Index k) {
+    const Bidiagonal S = random.bidiagonal(d, k);
+    double trace = 0, squares = 0;
+    for (Eigen::Index i = 0; i < S.diagonal.size(); ++i) {
+        const double above = i < S.above.size() ? S.above(i) : 0, own = S.diagonal(i) * S.diagonal(i) + above * above;
+        const double beside = i < S.above.size() ? above * S.diagonal(i + 1) : 0;
+        trace += own;
+        squares += own * own + 2 * beside * beside;
     }
-    return multiply_tn(A, top).squaredNorm() / (multiply_tn(A, A).norm() * gram.norm());
+    return trace / std::sqrt(squares);
+}
+
+NullDistribution measure_null(std::int64_t d_model, std::int64_t head_dim) {
+    const auto d = static_cast<double>(d_model);
+    const std::vector<double> roots =
+        draw_heads("null.gram_overlap", [&](RandomHeads& random) { return draw_root(random, d_model, head_dim); });
+    const NullDistribution root = null_of(roots);
+    const double first = root.mean * root.mean, scatter = root.std * root.std, q = first + scatter;
+    const double traceless = d_model > 1 ? 2 / ((d - 1) * (d + 2)) : 0, rest = 1 - q / d;
+    NullDistribution null{first / d, 0, root.draws, 2 * root.mean * root.mean_error / d, 0};
+    null.std = std::sqrt(scatter * (q + first) / (d * d) + traceless * rest * rest);
+    if (!(null.std > 0)) return null;
+    // The error of std^2 to first order: that of the mean of what each draw adds to it.
+    const double by_root = -4 * root.mean * first / (d * d), by_q = 2 * q / (d * d) - 2 * traceless * rest / d;
+    std::vector<double> added;
+    for (const double value : roots) added.push_back(by_root * value + by_q * value * value);
+    null.std_error = null_of(added).mean_error / (2 * null.std);
+    return null;
 }
 
 class GramOverlap : public HeadPairProbe {
 public:
     MetricSpec spec(const ProbeSetup& setup) const override {
-        const NullDistribution null = measured_null("null.gram_overlap", setup, [&](RandomHeads& random) {
-            return draw_overlap(random, setup.d_model(), setup.head_dim());
-        });
+        static PerShape<NullDistribution> nulls;
+        const NullDistribution null = nulls.get(setup.d_model(), setup.head_dim(),
+                                                [&] { return measure_null(setup.d_model(), setup.head_dim()); });
         return {.name = "gram_overlap",
                 .long_name = "overlap of two heads' subspaces weighted by energy",
                 .units = "1",
@@ -44,7 +70,10 @@ public:
                 .maximum = 1,
                 .dimensions = head_pair_axes(setup, projection_axis()),
                 .null_mean = null.mean,
-                .null_std = null.std};
+                .null_std = null.std,
+                .null_draws = null.draws,
+                .null_mean_error = null.mean_error,
+                .null_std_error = null.std_error};
     }
 
 protected:

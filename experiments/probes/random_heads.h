@@ -1,55 +1,53 @@
 // Random heads, for nulls without a closed form: the distribution of a metric for independent normal weights.
 //
-// A = U R for a d x k matrix of independent standard normals: U is uniform and independent of R, whose entries are all
-// independent: R_ii^2 ~ chi^2 with d - i degrees of freedom (i from 0), normals above the diagonal (Bartlett 1933). So
-// metrics that depend on the R's alone need k x k draws, not d x k. Of two heads, one can be rotated so that its U is
+// A metric that no rotation of the residual stream or of a head's inner basis changes needs only as many random numbers
+// as are left when all rotations are taken out. For a d x k matrix A of independent standard normals, d >= k:
+//   A = U R    U uniform and independent of R, which is upper triangular with independent entries: R_ii^2 ~ chi^2 with
+//              d - i degrees of freedom (i from 0), normals above the diagonal (Bartlett 1933)
+//   A = U S V  U and V uniform and independent of S, which is upper bidiagonal with independent entries: S_ii^2 ~ chi^2
+//              with d - i degrees of freedom, S_i,i+1^2 with k - 1 - i (Golub and Kahan 1965, Silverstein 1985)
+// Both are exact. With d < k, R is [d, k] and A transposed gives S. Of two heads, one can be rotated so that its U is
 // the first k unit vectors; the other's part in that subspace is then its first k rows, all normal.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <string_view>
 
 #include "autograd/random.h"
-#include "experiments/probes/head_matrices.h"
-#include "experiments/probes/subspace_null.h"
+#include "experiments/probes/linear_algebra.h"
 
 namespace headscope::experiments {
 
+/// An upper bidiagonal matrix, n x n.
+struct Bidiagonal {
+    Eigen::VectorXd diagonal, above;  ///< n and n - 1 numbers
+
+    Matrix times(const Matrix& M) const;  ///< S M
+};
+
+/// The random numbers of one draw.
 class RandomHeads {
 public:
-    /// The draws are always the same.
-    explicit RandomHeads(std::string_view stream) : random_(0, stream) {}
+    /// The same numbers for the same name and draw, whatever was drawn before.
+    RandomHeads(std::string_view stream, std::uint64_t draw) : random_(0, stream, draw) {}
 
     /// [rows, cols] of independent standard normals.
     Matrix normal(Eigen::Index rows, Eigen::Index cols);
     /// R above, [min(d, k), k].
     Matrix triangle(Eigen::Index d, Eigen::Index k);
+    /// S above, n = min(d, k).
+    Bidiagonal bidiagonal(Eigen::Index d, Eigen::Index k);
+    /// ||S N||_F^2 for S and N [n, rows] of independent standard normals, drawn here.
+    double squared_norm_of_product(const Bidiagonal& S, Eigen::Index rows);
 
 private:
     double chi(Eigen::Index degrees);
-    double next_normal() { return random_.normal(index_++); }
+    double next_normal();
 
     RandomStream random_;
     std::uint64_t index_ = 0;
+    double spare_ = 0;  ///< the second of a pair
+    bool has_spare_ = false;
 };
-
-/// Mean and standard deviation of draw(RandomHeads&) for heads of that shape, from a few hundred draws; fewer for wide
-/// heads, whose draws scatter less, so that it takes well below half a second.
-template <class Draw>
-NullDistribution measured_null(std::string_view name, const ProbeSetup& setup, Draw&& draw) {
-    const std::int64_t k = std::min(setup.head_dim(), setup.d_model());
-    const std::int64_t draws = std::clamp<std::int64_t>(10'000'000 / (k * k * k), 50, 1000);
-    RandomHeads random(name);
-    double sum = 0, squares = 0;
-    for (std::int64_t i = 0; i < draws; ++i) {
-        const double value = draw(random);
-        sum += value;
-        squares += value * value;
-    }
-    const double mean = sum / static_cast<double>(draws);
-    return {mean, std::sqrt(std::max(0.0, squares / static_cast<double>(draws) - mean * mean))};
-}
 
 }  // namespace headscope::experiments

@@ -7,9 +7,12 @@
 
 namespace headscope::experiments {
 
-/// Mean and standard deviation of a metric for random heads.
+/// Mean and standard deviation of a metric for random heads; and, where they were measured, on how many draws and with
+/// which standard errors. 0 draws: a closed form.
 struct NullDistribution {
     double mean, std;
+    std::int64_t draws = 0;
+    double mean_error = 0, std_error = 0;
 };
 
 /// Of ||U^T V||_F^2 / k for independent uniformly random subspaces of k of d dimensions. With k >= d it is 1.

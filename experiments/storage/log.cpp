@@ -287,6 +287,9 @@ void Log::declare_metric(const MetricSpec& spec, bool double_precision) {
         file.set_attribute(object, "maximum", spec.maximum);
         file.set_attribute(object, "null_mean", spec.null_mean);
         file.set_attribute(object, "null_std", spec.null_std);
+        file.set_attribute(object, "null_draws", spec.null_draws);
+        file.set_attribute(object, "null_mean_error", spec.null_mean_error);
+        file.set_attribute(object, "null_std_error", spec.null_std_error);
         if (!spec.value_labels.empty())
             file.set_attribute(object, "value_labels", fmt::format("{}", fmt::join(spec.value_labels, ", ")));
     }

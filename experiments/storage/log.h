@@ -82,8 +82,10 @@ public:
     /// Values in the order of the columns; integer columns are rounded from double exactly (|value| < 2^53).
     void append(const std::string& group, std::int64_t step, const std::vector<double>& values);
     /// /heads/<name>: value, step and the scales of its dimensions. f32, or f64 when `double_precision`. Attributes of
-    /// group and value: formula, source, invariance, minimum, maximum, null_mean, null_std, and where the values are
-    /// codes value_labels, what 0, 1, ... stand for, as one text "first, second, ...".
+    /// group and value: formula, source, invariance, minimum, maximum, null_mean, null_std, null_draws,
+    /// null_mean_error, null_std_error, and where the values are codes value_labels, what 0, 1, ... stand for, as one
+    /// text "first, second,
+    /// ...".
     void declare_metric(const MetricSpec& spec, bool double_precision);
     void append_metric(const std::string& name, std::int64_t step, const std::vector<double>& values);
     /// /parameters: names, and series norm and grad_norm over them.

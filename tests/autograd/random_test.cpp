@@ -82,6 +82,27 @@ TEST(RandomStream, KeepIsUniformCompared) {
     }
 }
 
+TEST(RandomStream, NormalPairsAreIndependentAndBeginWithNormal) {
+    const RandomStream random(11, "normal");
+    double mean = 0, square = 0, fourth = 0, product = 0, squares = 0;
+    constexpr int count = 40000;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const auto [first, second] = random.normal_pair(i);
+        EXPECT_EQ(first, random.normal(i));
+        mean += second / count;
+        square += second * second / count;
+        fourth += std::pow(second, 4) / count;
+        product += first * second / count;
+        squares += first * first * second * second / count;
+    }
+    const double error = 4 / std::sqrt(double{count});
+    EXPECT_NEAR(mean, 0, error);
+    EXPECT_NEAR(square, 1, error * std::sqrt(2.0));
+    EXPECT_NEAR(fourth, 3, error * std::sqrt(96.0));
+    EXPECT_NEAR(product, 0, error);
+    EXPECT_NEAR(squares, 1, error * std::sqrt(8.0));
+}
+
 TEST(RandomStream, NormalHasItsMoments) {
     const RandomStream random(11, "normal");
     constexpr int count = 40000;

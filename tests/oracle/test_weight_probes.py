@@ -65,10 +65,16 @@ class Run:
         """Mean and standard deviation of draw(`count` random d x d_k matrices) are what the log says."""
         random = np.random.default_rng(7)
         values = [draw(*random.normal(size=(count, self.d, self.k))) for _ in range(draws)]
-        mean, std = self.attributes[probe]["null_mean"], self.attributes[probe]["null_std"]
-        # Theirs was measured on about as many draws.
-        assert np.mean(values) == pytest.approx(mean, abs=5 * np.std(values) * np.sqrt(2 / draws) + 1e-9)
-        assert np.std(values) == pytest.approx(std, rel=0.2, abs=1e-7)
+        log = self.attributes[probe]
+        assert log["null_draws"] >= 1000
+        spread = np.std(values)
+        fourth = np.mean((values - np.mean(values)) ** 4)
+        mean_error = spread / np.sqrt(draws)
+        std_error = np.sqrt(max(fourth - spread ** 4, 0) / draws) / (2 * spread) if spread > 1e-7 else 0
+        assert np.mean(values) == pytest.approx(
+            log["null_mean"], rel=0, abs=4.5 * np.hypot(mean_error, log["null_mean_error"]) + 1e-9)
+        assert spread == pytest.approx(
+            log["null_std"], rel=0, abs=4.5 * np.hypot(std_error, log["null_std_error"]) + 1e-7)
 
 
 def projector(W):

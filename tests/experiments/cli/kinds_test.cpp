@@ -92,11 +92,14 @@ TEST(Describe, ProbesSayHowTheyMeasure) {
                              "dimensions  step, layer, projection (q k v o), head, head_other\n", "units       1\n",
                              "range       0 to 1\n", "source      Bjorck", "invariance  GL\n",
                              "stage       weights, before", "passes      none\n",
-                             "null        mean 0.25, standard deviation 0.01645, for d_model = 64 and head_dim = 16\n"})
+                             "null        mean 0.25, standard deviation 0.01645, for d_model = 64 and head_dim = 16\n"
+                             "              closed form\n"})
         EXPECT_TRUE(contains(overlap, part)) << part << " in\n" << overlap;
     const std::string grad_norm = describe_text("probes", "grad_norm");
     EXPECT_TRUE(contains(grad_norm, "range       0 to inf\n")) << grad_norm;
     EXPECT_TRUE(contains(grad_norm, "null        none\n"));
+    const std::string composition = describe_text("probes", "composition");
+    EXPECT_TRUE(contains(composition, "\n              measured on 1000 draws; standard errors ")) << composition;
     EXPECT_TRUE(contains(grad_norm, "stage       gradients, on steps that train"));
     const std::string entropy = describe_text("probes", "attention_entropy");
     EXPECT_TRUE(contains(entropy, "stage       activations")) << entropy;

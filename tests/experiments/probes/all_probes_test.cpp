@@ -94,6 +94,7 @@ protected:
 };
 
 TEST_P(AllProbes, SaysWhatItMeasures) {
+    const std::set<std::string> measured = {"gram_overlap", "composition", "stable_rank", "effective_rank"};
     for (const Kind& kind : kinds()) {
         SCOPED_TRACE(kind.name);
         const MetricSpec spec = probe_->spec({kind.options, kind.options.max_len, {"a", "b"}});
@@ -103,6 +104,13 @@ TEST_P(AllProbes, SaysWhatItMeasures) {
         EXPECT_TRUE(std::set<std::string>({"GL", "orthogonal", "none"}).count(spec.invariance) == 1) << spec.invariance;
         EXPECT_LE(spec.minimum, spec.maximum);
         EXPECT_EQ(std::isnan(spec.null_mean), std::isnan(spec.null_std));
+        if (measured.count(spec.name) == 1) {
+            EXPECT_GE(spec.null_draws, 1000);
+        } else {
+            EXPECT_EQ(spec.null_draws, 0);  // a closed form, or no null
+            EXPECT_EQ(spec.null_mean_error, 0);
+            EXPECT_EQ(spec.null_std_error, 0);
+        }
         std::set<std::string> names;
         for (const Dimension& dimension : spec.dimensions) {
             EXPECT_TRUE(names.insert(dimension.name).second) << dimension.name << " is there twice";

@@ -45,6 +45,9 @@ MetricSpec overlap() {
     spec.dimensions = {{"layer", 2, {}}, {"head", 3, {}}, {"projection", 4, {"q", "k", "v", "o"}}};
     spec.null_mean = 0.25;
     spec.null_std = 0.02;
+    spec.null_draws = 1500;
+    spec.null_mean_error = 0.0005;
+    spec.null_std_error = 0.0003;
     return spec;
 }
 
@@ -159,6 +162,10 @@ TEST_F(LogFile, RowsComeBack) {
     EXPECT_EQ(file.text_attribute("/heads/overlap/value", "invariance"), "GL");
     EXPECT_EQ(file.number_attribute("/heads/overlap/value", "null_mean"), 0.25);
     EXPECT_EQ(file.number_attribute("/heads/overlap/value", "null_std"), 0.02);
+    EXPECT_EQ(file.integer_attribute("/heads/overlap/value", "null_draws"), 1500);
+    EXPECT_EQ(file.number_attribute("/heads/overlap/value", "null_mean_error"), 0.0005);
+    EXPECT_EQ(file.number_attribute("/heads/overlap/value", "null_std_error"), 0.0003);
+    EXPECT_EQ(file.integer_attribute("/heads/grad_norm", "null_draws"), 0);
     EXPECT_TRUE(std::isnan(file.number_attribute("/heads/grad_norm/value", "null_mean")));
 }
 
