@@ -289,12 +289,17 @@ class Run(File):
         return settings
 
     def floors(self):
-        """Name -> loss (nat per token) of a model that knows that part of the rule."""
-        return {name: float(value[()]) for name, value in self.log.get("task/floors", {}).items()}
+        """Name -> the loss (nat per token) that a model which knows only that part of the rule cannot get below."""
+        return self._losses("floors", "floor", "floor")
 
     def references(self):
         """Name -> loss (nat per token) to compare with that is no floor."""
-        return {name: float(value[()]) for name, value in self.log.get("task/references", {}).items()}
+        return self._losses("floors", "floor", "reference") | self._losses("references", "reference", "reference")
+
+    def _losses(self, group, own, kind):
+        """Those of a group that are of that kind; earlier logs do not say, and theirs are of kind `own`."""
+        return {name: float(value[()]) for name, value in self.log.get(f"task/{group}", {}).items()
+                if value.attrs.get("kind", own) == kind}
 
     def events(self):
         """A list of Event, in the order in which they happened: the run was resumed, ..."""

@@ -37,6 +37,8 @@ std::string summary(const AblationResult& result, const AblationReport& report) 
                         loss_cell(result.baseline.loss_refit), result.baseline.inverse_temperature);
     for (const Floor& floor : report.floors)
         text += fmt::format("  {:<20} {:>8.4f}\n", "floor " + floor.name, floor.loss);
+    for (const Floor& reference : report.references)
+        text += fmt::format("  {:<20} {:>8.4f}\n", "reference " + reference.name, reference.loss);
     return text;
 }
 
@@ -140,10 +142,12 @@ std::string to_json(const AblationResult& result, const AblationReport& report) 
               {"eval_batches", result.eval_batches},
               {"draws", result.draws},
               {"floors", Json::object()},
+              {"references", Json::object()},
               {"baseline", to_json(result, result.baseline)},
               {"heads", Json::array()},
               {"spearman", Json::object()}};
     for (const Floor& floor : report.floors) json["floors"][floor.name] = floor.loss;
+    for (const Floor& reference : report.references) json["references"][reference.name] = reference.loss;
     for_each_head(result, [&](std::int64_t layer, std::int64_t head) {
         json["heads"].push_back(head_json(result, layer, head));
     });

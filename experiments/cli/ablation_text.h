@@ -12,7 +12,7 @@ namespace headscope::experiments::cli {
 struct AblationReport {
     std::string run;
     std::string file;
-    std::vector<Floor> floors;
+    std::vector<Floor> floors, references;  ///< of the task
 };
 
 /// A row per head, at most 80 columns wide.

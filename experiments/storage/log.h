@@ -65,10 +65,12 @@ public:
     /// /config/history: what `resume` changed, and from which step on, as TOML (config_history.h). Rows of other steps
     /// than the newest were not all made by /config/resolved then. Empty text: nothing was changed; no such dataset.
     void set_config_history(const std::string& history);
-    /// /task/floors/<name>: the loss (nat) of a model that knows that much; /task/references/<name>: one to compare
-    /// with.
+    /// /task/floors/<name>: the loss (nat) that a model which knows that much cannot get below. Attribute kind:
+    /// "floor".
     void set_floor(const std::string& name, double loss);
-    void set_reference(const std::string& name, double loss);
+    /// /task/references/<name>, or /task/floors/<name> when `among_floors`: one to compare with that is no floor.
+    /// Attribute kind: "reference".
+    void set_reference(const std::string& name, double loss, bool among_floors = false);
     /// /task/vocabulary: what each token stands for. U+0000, which strings in HDF5 cannot hold, stands there as U+2400,
     /// the symbol for it.
     void set_vocabulary(const std::vector<std::string>& tokens);

@@ -239,19 +239,27 @@ std::vector<LoggedEvent> LogReader::events() const {
     return events;
 }
 
-std::vector<NamedNumber> LogReader::numbers(const std::string& group) const {
+std::vector<NamedNumber> LogReader::losses(const std::string& group, const std::string& own,
+                                           const std::string& kind) const {
     std::vector<NamedNumber> all;
     if (!file_.has_group(group)) return all;
     for (const std::string& name : file_.children(group)) {
-        const std::vector<double> values = file_.read<double>(group + "/" + name);
-        if (values.size() != 1) throw IoError(path_ + ": " + group + "/" + name + " is not a single number");
+        const std::string path = group + "/" + name;
+        if ((file_.has_attribute(path, "kind") ? file_.text_attribute(path, "kind") : own) != kind) continue;
+        const std::vector<double> values = file_.read<double>(path);
+        if (values.size() != 1) throw IoError(path_ + ": " + path + " is not a single number");
         all.push_back({name, values[0]});
     }
     return all;
 }
 
-std::vector<NamedNumber> LogReader::floors() const { return numbers("/task/floors"); }
-std::vector<NamedNumber> LogReader::references() const { return numbers("/task/references"); }
+std::vector<NamedNumber> LogReader::floors() const { return losses("/task/floors", "floor", "floor"); }
+
+std::vector<NamedNumber> LogReader::references() const {
+    std::vector<NamedNumber> all = losses("/task/floors", "floor", "reference");
+    for (NamedNumber& one : losses("/task/references", "reference", "reference")) all.push_back(std::move(one));
+    return all;
+}
 
 std::int64_t steps_done(const std::string& run, const LogReader& log) {
     const std::vector<std::int64_t> checkpoints = list_checkpoints(RunPaths(run).checkpoints);

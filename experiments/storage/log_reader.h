@@ -118,13 +118,16 @@ public:
     Metric metric(const std::string& name) const;
     std::vector<std::string> parameter_names() const;
     std::vector<LoggedEvent> events() const;
+    /// The losses that models which know that much cannot get below.
     std::vector<NamedNumber> floors() const;
+    /// Other losses to compare with, those marked as such under /task/floors included.
     std::vector<NamedNumber> references() const;
 
 private:
     explicit LogReader(hdf5::File file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
     std::string root_text(const std::string& name) const;
-    std::vector<NamedNumber> numbers(const std::string& group) const;
+    /// The losses of a group that are of that kind; those of earlier versions, which do not say, are of kind `own`.
+    std::vector<NamedNumber> losses(const std::string& group, const std::string& own, const std::string& kind) const;
 
     hdf5::File file_;
     std::string path_;

@@ -58,10 +58,12 @@ public:
     /// follows from its keys and the seed. Cheap: computed once, when the data are read.
     virtual std::string data_sha256() const { return {}; }
     virtual std::vector<std::string> class_names() const { return {}; }
-    /// What a model reaches that knows only part of the rule, or all of it.
+    /// What a model that knows only part of the rule, or all of it, cannot get below (in expectation).
     virtual std::vector<Floor> floors() const { return {}; }
-    /// What else helps to read a loss and is no floor: no model need stop there, or none gets there.
+    /// What else helps to read a loss and is no floor: models may get below it, or none gets there.
     virtual std::vector<Floor> references() const { return {}; }
+    /// Whether the log keeps the references under /task/floors, marked as references.
+    virtual bool references_among_floors() const { return false; }
     /// The floor that a perfect model reaches, by name; empty when unknown.
     virtual std::string best_floor() const { return {}; }
     /// What each token stands for, V strings; empty when tokens are only numbers.

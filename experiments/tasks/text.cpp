@@ -7,13 +7,15 @@
 //   bpe              byte_pair.h: `bpe_vocab` byte-pair tokens over UTF-8, learnt from the training part; the single
 //                    bytes are those of the whole file. The two parts are encoded each by itself
 // The data's digest is that of the text as UTF-8 without a byte order mark: what `sha256sum` says of the file.
-// All losses and floors are nat per token, so they do not compare between kinds of tokens.
+// All losses are nat per token, so they do not compare between kinds of tokens.
 //   training batch   windows of seq_len + 1 tokens at random places of the training part; targets are the inputs moved
 //                    on by one, all scored
 //   evaluation       the held-out part cut into windows whose targets follow on without overlap, in a fixed order that
 //                    spreads the first so many batches evenly over the part; when there are fewer windows than the
 //                    batch has rows, one batch of all the windows
-//   floors           `unigram` and `bigram`: see bigram.h; models of the training part's tokens on the held-out part
+//   references       `unigram` and `bigram`: see bigram.h; models of the training part's tokens on the held-out part.
+//                    A model may get below them, so they are no floors; logs have them under /task/floors all the same,
+//                    where those of earlier versions have them
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -125,8 +127,8 @@ public:
         if (held_out.empty()) return;
         windows_ = (std::ssize(held_out) - 1) / seq_len;
         const BigramModel model(all.first(static_cast<std::size_t>(text_.train_size)), vocab_size());
-        floors_ = {{"unigram", model.unigram_cross_entropy(held_out)},
-                   {"bigram", model.bigram_cross_entropy(held_out)}};
+        references_ = {{"unigram", model.unigram_cross_entropy(held_out)},
+                       {"bigram", model.bigram_cross_entropy(held_out)}};
         // Multiples of a step near windows / golden ratio, modulo windows, fill a circle evenly at every stage (Weyl);
         // coprime, so that each window comes once.
         stride_ = std::max<std::int64_t>(1, static_cast<std::int64_t>(0.6180339887 * static_cast<double>(windows_)));
@@ -158,7 +160,8 @@ public:
         return cut(starts);
     }
 
-    std::vector<Floor> floors() const override { return floors_; }
+    std::vector<Floor> references() const override { return references_; }
+    bool references_among_floors() const override { return true; }
     std::vector<std::string> vocabulary() const override { return text_.vocabulary; }
 
     std::optional<std::vector<std::int64_t>> encode(const std::string& text) const override {
@@ -195,7 +198,7 @@ private:
     std::uint64_t seed_;
     std::int64_t windows_ = 0;  ///< of the held-out part
     std::int64_t stride_ = 1;   ///< from one window to the next in evaluation order, modulo windows_
-    std::vector<Floor> floors_;
+    std::vector<Floor> references_;
 };
 
 class TextSettings : public TaskSettings {

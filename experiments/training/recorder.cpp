@@ -75,7 +75,8 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     for (const nn::Parameter& parameter : parameters_) names.push_back(parameter.name);
     log_->declare_parameters(names);
     for (const Floor& floor : task.floors()) log_->set_floor(floor.name, floor.loss);
-    for (const Floor& reference : task.references()) log_->set_reference(reference.name, reference.loss);
+    for (const Floor& reference : task.references())
+        log_->set_reference(reference.name, reference.loss, task.references_among_floors());
     if (!task.vocabulary().empty()) log_->set_vocabulary(task.vocabulary());
     set_state("running");
     publish();

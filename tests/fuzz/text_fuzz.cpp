@@ -40,7 +40,7 @@ void check_task(const std::string& path, std::int64_t seq_len, double eval_fract
             for (const std::int64_t token : tokens.values<std::int64_t>())
                 require(token >= 0 && token < task->vocab_size(), "tokens are in range");
     for (const std::string& token : task->vocabulary()) decode_utf8(token, "vocabulary");
-    for (const Floor& floor : task->floors()) require(floor.loss >= 0, "floors are losses");
+    for (const Floor& line : task->references()) require(line.loss >= 0, "references are losses");
 }
 
 }  // namespace

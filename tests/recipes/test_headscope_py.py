@@ -127,6 +127,20 @@ def test_run(folder):
     assert headscope.open(run) is run
 
 
+def test_models_of_a_text_are_references(tmp_path):
+    (tmp_path / "text.txt").write_text("the rain in spain stays mainly in the plain " * 20)
+    (tmp_path / "c.toml").write_text('name = "x"\n[task]\ntype = "text"\npath = "text.txt"\nseq_len = 8\n')
+    run_headscope("run", "c.toml", "model.d_model=8", "model.num_heads=2", "train.steps=2", "--out", "run",
+                  cwd=tmp_path)
+    with headscope.open(tmp_path / "run") as run, h5py.File(tmp_path / "run" / "log.h5") as log:
+        there = {name: value[()] for name, value in log["task/floors"].items()}
+        assert set(there) == {"unigram", "bigram"} and run.references() == there and run.floors() == {}
+    shown = run_headscope("inspect", "run", cwd=tmp_path).stdout
+    assert "reference bigram" in shown and "floor" not in shown
+    ablated = run_headscope("ablate", "run", cwd=tmp_path).stdout
+    assert "  reference bigram  " in ablated and "  floor " not in ablated
+
+
 def test_events(folder, tmp_path):
     write_tokens(tmp_path / "train.h5", 2, 4, 6, 9, seed=1)
     config = write_config(tmp_path / "c.toml", tmp_path / "train.h5", 9, 6)

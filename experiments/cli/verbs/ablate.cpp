@@ -67,7 +67,7 @@ public:
         result.step = state.step;
         write_ablation(file, run.run_id, result);
         printer.erase();
-        const AblationReport report{run.paths.folder, file, task.floors()};
+        const AblationReport report{run.paths.folder, file, task.floors(), task.references()};
         fmt::print("{}", json_ ? to_json(result, report) : to_text(result, report));
     }
 

@@ -23,6 +23,8 @@ protected:
         log.set_attribute("config_sha256", "0123");
         log.set_config("name = \"größe\"\n", "source");
         log.set_floor("both", 1.25);
+        log.set_number("/task/floors/early", 2.5, "nat", "a floor of a version that did not say so");
+        log.set_reference("bigram", 1.75, true);
         log.set_reference("bag", 1.5);
         log.set_vocabulary({"a", "道"});
         log.declare_series("train",
@@ -116,11 +118,16 @@ TEST_F(ReadLog, TheRest) {
     EXPECT_EQ(events[0].step, 3);
     EXPECT_EQ(events[0].kind, "note");
     EXPECT_EQ(events[0].message, "something");
-    ASSERT_EQ(log.floors().size(), 1U);
-    EXPECT_EQ(log.floors()[0].name, "both");
-    EXPECT_EQ(log.floors()[0].value, 1.25);
-    ASSERT_EQ(log.references().size(), 1U);
-    EXPECT_EQ(log.references()[0].value, 1.5);
+    const std::vector<NamedNumber> floors = log.floors(), references = log.references();
+    ASSERT_EQ(floors.size(), 2U);
+    EXPECT_EQ(floors[0].name, "both");
+    EXPECT_EQ(floors[0].value, 1.25);
+    EXPECT_EQ(floors[1].name, "early");
+    ASSERT_EQ(references.size(), 2U);
+    EXPECT_EQ(references[0].name, "bigram");
+    EXPECT_EQ(references[0].value, 1.75);
+    EXPECT_EQ(references[1].name, "bag");
+    EXPECT_EQ(references[1].value, 1.5);
 }
 
 TEST_F(ReadLog, NoSuchRun) {

@@ -183,23 +183,24 @@ TEST_F(TextTask, NothingHeldOutMeansNoEvaluation) {
     const auto task =
         build_task("text", {{"path", write("t.txt", numbered_text(6))}, {"seq_len", 5}, {"eval_fraction", 0.0}});
     EXPECT_EQ(task->eval_batches(2), 0);
-    EXPECT_TRUE(task->floors().empty());
+    EXPECT_TRUE(task->references().empty());
     EXPECT_EQ(task->train_batch(3, 2).inputs.shape(), (Shape{2, 5}));
 }
 
-TEST_F(TextTask, FloorsAreThoseOfTheTwoParts) {
+TEST_F(TextTask, ReferencesAreThoseOfTheTwoParts) {
     const std::string text = numbered_text(90) + "gfedcbagfe";
     const auto task = build_task("text", {{"path", write("t.txt", text)}, {"seq_len", 4}});
     Symbols tokens;
     for (const char c : text) tokens.push_back(c - 'a');
     const std::span<const std::int32_t> all(tokens);
     const BigramModel model(all.first(90), 7);
-    const auto floors = task->floors();
-    ASSERT_EQ(floors.size(), 2U);
-    EXPECT_EQ(floors[0].name, "unigram");
-    EXPECT_DOUBLE_EQ(floors[0].loss, model.unigram_cross_entropy(all.last(10)));
-    EXPECT_EQ(floors[1].name, "bigram");
-    EXPECT_DOUBLE_EQ(floors[1].loss, model.bigram_cross_entropy(all.last(10)));
+    EXPECT_TRUE(task->floors().empty());  // models get below these
+    const auto references = task->references();
+    ASSERT_EQ(references.size(), 2U);
+    EXPECT_EQ(references[0].name, "unigram");
+    EXPECT_DOUBLE_EQ(references[0].loss, model.unigram_cross_entropy(all.last(10)));
+    EXPECT_EQ(references[1].name, "bigram");
+    EXPECT_DOUBLE_EQ(references[1].loss, model.bigram_cross_entropy(all.last(10)));
 }
 
 TEST_F(TextTask, BytePairTokensAreLearntFromTheTrainingPart) {
@@ -230,9 +231,9 @@ TEST_F(TextTask, BytePairTokensAreLearntFromTheTrainingPart) {
     EXPECT_EQ(values_of(task->eval_batch(0, 1).inputs), std::vector<std::int64_t>(rest.begin(), rest.begin() + 4));
 
     const BigramModel model(tokens, 21);
-    ASSERT_EQ(task->floors().size(), 2U);
-    EXPECT_DOUBLE_EQ(task->floors()[0].loss, model.unigram_cross_entropy(rest));
-    EXPECT_DOUBLE_EQ(task->floors()[1].loss, model.bigram_cross_entropy(rest));
+    ASSERT_EQ(task->references().size(), 2U);
+    EXPECT_DOUBLE_EQ(task->references()[0].loss, model.unigram_cross_entropy(rest));
+    EXPECT_DOUBLE_EQ(task->references()[1].loss, model.bigram_cross_entropy(rest));
 
     const auto king = *task->encode("the king");
     EXPECT_EQ(pairs.decode(Symbols(king.begin(), king.end())), "the king");
