@@ -94,7 +94,7 @@ void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std
 void print_check(const std::string& config, const std::vector<std::string>& overrides,
                  const std::optional<std::string>& text) {
     const Experiment experiment = build_experiment_of_any_size(load_config(config, overrides));
-    for (const std::string& note : experiment.config.notes) fmt::print(stderr, "{}\n", note);
+    for (const std::string& note : experiment.notes()) fmt::print(stderr, "{}\n", note);
     const std::optional<double> available = available_memory();
     const MemoryEstimate memory = estimate_memory(experiment);
 

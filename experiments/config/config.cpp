@@ -38,6 +38,12 @@ std::string Config::resolved() const {
     return write_config(*this, [](const std::string&) { return true; });
 }
 
+std::vector<std::string> Experiment::notes() const {
+    std::vector<std::string> all = config.notes;
+    for (std::string& note : task->notes()) all.push_back(std::move(note));
+    return all;
+}
+
 const Config& Experiment::config_at(std::int64_t step) const {
     const Config* found = history.empty() ? &config : &history.front().config;
     for (const ConfigFrom& part : history)

@@ -204,6 +204,8 @@ struct Experiment {
 
     /// The config that holds for what describes the weights after `step` updates, and for the update that follows.
     const Config& config_at(std::int64_t step) const;
+    /// What the user is to know before training: Config::notes and Task::notes().
+    std::vector<std::string> notes() const;
 };
 
 /// Builds the task, settles what depends on it, and refuses a model that cannot fit in memory. Touches nothing on disk.

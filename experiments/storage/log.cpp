@@ -230,6 +230,11 @@ void Log::set_reference(const std::string& name, double loss, bool among_floors)
     state_->file.set_attribute(path, "kind", std::string("reference"));
 }
 
+void Log::set_task_number(const std::string& name, double value, const std::string& units,
+                          const std::string& long_name) {
+    set_number("/task/" + name, value, units, long_name);
+}
+
 void Log::set_vocabulary(const std::vector<std::string>& tokens) {
     std::vector<std::string> texts;
     for (const std::string& token : tokens) {

@@ -71,6 +71,8 @@ public:
     /// /task/references/<name>, or /task/floors/<name> when `among_floors`: one to compare with that is no floor.
     /// Attribute kind: "reference".
     void set_reference(const std::string& name, double loss, bool among_floors = false);
+    /// /task/<name>: what else there is to say of the task's data.
+    void set_task_number(const std::string& name, double value, const std::string& units, const std::string& long_name);
     /// /task/vocabulary: what each token stands for. U+0000, which strings in HDF5 cannot hold, stands there as U+2400,
     /// the symbol for it.
     void set_vocabulary(const std::vector<std::string>& tokens);

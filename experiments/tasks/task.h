@@ -33,6 +33,13 @@ struct Floor {
     double loss;
 };
 
+/// What the log says of a task's data, at /task/<name>.
+struct TaskNumber {
+    std::string name;
+    double value;
+    std::string units, long_name;
+};
+
 /// What is known about each input token beyond its target, for whoever studies what a model has found out.
 struct Annotation {
     std::string name;
@@ -66,6 +73,9 @@ public:
     virtual bool references_among_floors() const { return false; }
     /// The floor that a perfect model reaches, by name; empty when unknown.
     virtual std::string best_floor() const { return {}; }
+    virtual std::vector<TaskNumber> numbers() const { return {}; }
+    /// What to know of the data before training on them, a line each.
+    virtual std::vector<std::string> notes() const { return {}; }
     /// What each token stands for, V strings; empty when tokens are only numbers.
     virtual std::vector<std::string> vocabulary() const { return {}; }
     /// The tokens of a text; nothing when the task's tokens are no text. Throws UsageError naming the characters that

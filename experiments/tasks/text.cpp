@@ -16,6 +16,7 @@
 //   references       `unigram` and `bigram`: see bigram.h; models of the training part's tokens on the held-out part.
 //                    A model may get below them, so they are no floors; logs have them under /task/floors all the same,
 //                    where those of earlier versions have them
+//   numbers          characters of the held-out part that never occur in the training part: how many kinds, how often
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -26,6 +27,7 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -118,10 +120,34 @@ Text by_byte_pairs(Characters all, std::size_t train_size, std::int64_t vocab_si
     return text;
 }
 
+/// The characters of the held-out part that never occur in the training part.
+struct Unseen {
+    std::int64_t kinds = 0, occurrences = 0, held_out = 0;  ///< held_out: all characters of that part
+};
+
+Unseen unseen_characters(Characters training, Characters held_out) {
+    std::vector<bool> seen(0x110000);
+    for (const char32_t point : training) seen[point] = true;
+    std::set<char32_t> kinds;
+    Unseen unseen{.held_out = std::ssize(held_out)};
+    for (const char32_t point : held_out) {
+        if (seen[point]) continue;
+        kinds.insert(point);
+        ++unseen.occurrences;
+    }
+    unseen.kinds = std::ssize(kinds);
+    return unseen;
+}
+
 class TextTask : public Task {
 public:
-    TextTask(Text text, std::string path, std::string digest, std::int64_t seq_len, std::uint64_t seed)
-        : text_(std::move(text)), path_(std::move(path)), digest_(std::move(digest)), seq_len_(seq_len), seed_(seed) {
+    TextTask(Text text, Unseen unseen, std::string path, std::string digest, std::int64_t seq_len, std::uint64_t seed)
+        : text_(std::move(text)),
+          unseen_(unseen),
+          path_(std::move(path)),
+          digest_(std::move(digest)),
+          seq_len_(seq_len),
+          seed_(seed) {
         const std::span<const std::int32_t> all(text_.tokens);
         const auto held_out = all.subspan(static_cast<std::size_t>(text_.train_size));
         if (held_out.empty()) return;
@@ -162,6 +188,20 @@ public:
 
     std::vector<Floor> references() const override { return references_; }
     bool references_among_floors() const override { return true; }
+    std::vector<TaskNumber> numbers() const override {
+        if (windows_ == 0) return {};
+        return {{"unseen_characters", static_cast<double>(unseen_.kinds), "1",
+                 "different characters of the held-out part that never occur in the training part"},
+                {"unseen_occurrences", static_cast<double>(unseen_.occurrences), "1",
+                 "how often they occur in the held-out part"}};
+    }
+    std::vector<std::string> notes() const override {
+        if (unseen_.occurrences == 0) return {};
+        return {
+            fmt::format("text: {} different characters of the held-out part, {} of its {}, never occur in the "
+                        "training part; no model can learn them",
+                        unseen_.kinds, unseen_.occurrences, unseen_.held_out)};
+    }
     std::vector<std::string> vocabulary() const override { return text_.vocabulary; }
 
     std::optional<std::vector<std::int64_t>> encode(const std::string& text) const override {
@@ -193,6 +233,7 @@ private:
     }
 
     Text text_;
+    Unseen unseen_;
     std::string path_, digest_;
     std::int64_t seq_len_;
     std::uint64_t seed_;
@@ -235,7 +276,9 @@ public:
                 fmt::format("text: {} is too short for task.seq_len = {} and task.eval_fraction = {}: {}; "
                             "use a longer text, a smaller task.seq_len or another task.eval_fraction",
                             path, seq_len_, eval_fraction_, fmt::join(short_parts, ", ")));
-        return std::make_unique<TextTask>(std::move(text), path, sha256(to_utf8(characters)), seq_len_, seed);
+        const Characters all(characters);
+        const Unseen unseen = unseen_characters(all.first(train_characters), all.subspan(train_characters));
+        return std::make_unique<TextTask>(std::move(text), unseen, path, sha256(to_utf8(characters)), seq_len_, seed);
     }
 
 private:

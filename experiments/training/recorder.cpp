@@ -77,6 +77,8 @@ Recorder::Recorder(const Experiment& experiment, nn::Transformer& model, std::un
     for (const Floor& floor : task.floors()) log_->set_floor(floor.name, floor.loss);
     for (const Floor& reference : task.references())
         log_->set_reference(reference.name, reference.loss, task.references_among_floors());
+    for (const TaskNumber& number : task.numbers())
+        log_->set_task_number(number.name, number.value, number.units, number.long_name);
     if (!task.vocabulary().empty()) log_->set_vocabulary(task.vocabulary());
     set_state("running");
     publish();

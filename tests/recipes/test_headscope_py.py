@@ -141,6 +141,19 @@ def test_models_of_a_text_are_references(tmp_path):
     assert "  reference bigram  " in ablated and "  floor " not in ablated
 
 
+def test_unseen_characters_of_a_text(tmp_path):
+    (tmp_path / "text.txt").write_text("abcde" * 18 + "abzzcdyabc")
+    (tmp_path / "c.toml").write_text('name = "x"\n[task]\ntype = "text"\npath = "text.txt"\nseq_len = 4\n')
+    said = "text: 2 different characters of the held-out part, 3 of its 10, never occur in the training part"
+    assert run_headscope("check", "c.toml", cwd=tmp_path).stderr.count(said) == 1
+    ran = run_headscope("run", "c.toml", "model.d_model=8", "model.num_heads=2", "train.steps=2", "--out", "run",
+                        cwd=tmp_path)
+    assert ran.stderr.count(said) == 1
+    with h5py.File(tmp_path / "run" / "log.h5") as log:
+        assert (log["task/unseen_characters"][()], log["task/unseen_occurrences"][()]) == (2, 3)
+        assert log["task/unseen_characters"].attrs["units"] == "1"
+
+
 def test_events(folder, tmp_path):
     write_tokens(tmp_path / "train.h5", 2, 4, 6, 9, seed=1)
     config = write_config(tmp_path / "c.toml", tmp_path / "train.h5", 9, 6)

@@ -28,7 +28,7 @@ public:
         // Everything that can be wrong with the config and the data is found before the folder is made.
         const Experiment experiment = build_experiment(load_config(config_, overrides_));
         ProgressPrinter printer(stderr);
-        for (const std::string& note : experiment.config.notes) printer.line(note);
+        for (const std::string& note : experiment.notes()) printer.line(note);
         std::optional<Profile> profile;
         if (profile_) profile.emplace();
         const RunResult result = start_run(experiment, {.out = out_, .hooks = hooks_of(printer, stop)});

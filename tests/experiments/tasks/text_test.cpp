@@ -184,7 +184,29 @@ TEST_F(TextTask, NothingHeldOutMeansNoEvaluation) {
         build_task("text", {{"path", write("t.txt", numbered_text(6))}, {"seq_len", 5}, {"eval_fraction", 0.0}});
     EXPECT_EQ(task->eval_batches(2), 0);
     EXPECT_TRUE(task->references().empty());
+    EXPECT_TRUE(task->numbers().empty());
     EXPECT_EQ(task->train_batch(3, 2).inputs.shape(), (Shape{2, 5}));
+}
+
+TEST_F(TextTask, CountsCharactersThatOnlyTheHeldOutPartHas) {
+    // 90 characters train, all of a to g; of the 10 others, x comes three times and é twice.
+    const std::string path = write("t.txt", numbered_text(90) + "axxb\u00e9c\u00e9xde");
+    for (const char* const tokens : {"characters", "bpe"}) {
+        const auto task = build_task("text", {{"path", path}, {"tokens", tokens}, {"bpe_vocab", 12}, {"seq_len", 4}});
+        const std::vector<TaskNumber> numbers = task->numbers();
+        ASSERT_EQ(numbers.size(), 2U);
+        EXPECT_EQ(numbers[0].name, "unseen_characters");
+        EXPECT_EQ(numbers[0].value, 2);
+        EXPECT_EQ(numbers[1].name, "unseen_occurrences");
+        EXPECT_EQ(numbers[1].value, 5);
+        EXPECT_EQ(task->notes(), std::vector<std::string>{
+                                     "text: 2 different characters of the held-out part, 5 of its 10, never occur in "
+                                     "the training part; no model can learn them"});
+    }
+    const auto known = build_task("text", {{"path", write("t.txt", numbered_text(100))}, {"seq_len", 4}});
+    EXPECT_EQ(known->numbers()[0].value, 0);
+    EXPECT_EQ(known->numbers()[1].value, 0);
+    EXPECT_TRUE(known->notes().empty());
 }
 
 TEST_F(TextTask, ReferencesAreThoseOfTheTwoParts) {
