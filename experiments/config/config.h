@@ -118,7 +118,7 @@ struct Config {
     CheckpointConfig checkpoint;
 
     std::string source;              ///< the file's text, as it was
-    std::vector<std::string> notes;  ///< for the user, a line each: keys of the file that are left out
+    std::vector<std::string> notes;  ///< for the user, a line each: what is left out or looks like a mistake
 
     /// The keys above all tables.
     void fields(Fields& fields);

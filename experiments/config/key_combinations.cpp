@@ -142,6 +142,15 @@ void check_schedule(const Config& config, const ReadKeys& reading, Problems& pro
     }
 }
 
+void note_long_warmup(Config& config, const ReadKeys& reading) {
+    const std::int64_t warmup = config.schedule.warmup_steps, steps = config.train.steps;
+    if (warmup == 0 || steps == 0 || warmup < steps || !reading.good({"schedule.warmup_steps", "train.steps"})) return;
+    config.notes.push_back(
+        fmt::format("schedule.warmup_steps = {} is not less than train.steps = {}: the learning rate rises until the "
+                    "run ends; make one smaller or the other larger",
+                    warmup, steps));
+}
+
 void check_task(const Config& config, const ReadKeys& reading, Problems& problems) {
     if (!config.task.settings || any_bad(reading, "task.")) return;
     for (const TaskSettings::Problem& problem : config.task.settings->check()) {
@@ -164,6 +173,7 @@ void derive_and_check(Config& config, const ReadKeys& reading, Problems& problem
     check_train(config, reading, problems);
     check_optimizer(config, reading, problems);
     check_schedule(config, reading, problems);
+    note_long_warmup(config, reading);
     check_task(config, reading, problems);
 }
 

@@ -44,6 +44,21 @@ TEST(Config, DefaultsThenFileThenCommandLine) {
     EXPECT_EQ(config.optimizer.type, "sgd");
 }
 
+TEST(Config, NotesAWarmupThatDoesNotEnd) {
+    const auto notes = [](std::int64_t warmup, std::int64_t steps) {
+        return parse_config(minimal, "run.toml",
+                            {"schedule.warmup_steps=" + std::to_string(warmup), "train.steps=" + std::to_string(steps)})
+            .notes;
+    };
+    EXPECT_EQ(notes(50, 50), std::vector<std::string>{"schedule.warmup_steps = 50 is not less than train.steps = 50: "
+                                                      "the learning rate rises until the run ends; make one smaller or "
+                                                      "the other larger"});
+    EXPECT_EQ(notes(51, 50).size(), 1u);
+    EXPECT_TRUE(notes(49, 50).empty());
+    EXPECT_TRUE(notes(0, 0).empty());
+    EXPECT_TRUE(notes(50, 0).empty());  // initial weights only
+}
+
 TEST(Overrides, StringsMayGoUnquoted) {
     const Config config =
         parse_config("", "run.toml",
