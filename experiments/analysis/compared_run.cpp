@@ -75,10 +75,18 @@ struct Curve {
     std::string title, units;
     std::vector<std::int64_t> steps;
     std::vector<double> values;
+    double minimum, maximum;  ///< of what the values can be
 };
 
-Curve curve_of(Series series) {
-    return {std::move(series.long_name), std::move(series.units), std::move(series.steps), std::move(series.values)};
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+/// Of a series "eval/loss", which the log does not give a range.
+Curve curve_of(const std::string& name, Series series) {
+    const std::string last = name.substr(name.rfind('/') + 1);
+    const bool share = last == "accuracy";
+    const bool positive = share || last.starts_with("loss") || last == "lr" || last == "grad_norm";
+    return {std::move(series.long_name), std::move(series.units),  std::move(series.steps),
+            std::move(series.values),    positive ? 0 : -infinity, share ? 1 : infinity};
 }
 
 /// "induction/max" -> "induction", "max"; "induction[0.1]" -> "induction", "[0.1]"; without either: the name, "".
@@ -103,7 +111,7 @@ Curve reduced(const Metric& metric, const std::string& reduction) {
     };
     if (layer >= 0 && std::ranges::none_of(places, is_asked))
         throw UsageError(fmt::format("compare: {} has no head {}.{}", metric.name, layer, head));
-    Curve curve{metric.long_name, metric.units, metric.steps, {}};
+    Curve curve{metric.long_name, metric.units, metric.steps, {}, metric.minimum, metric.maximum};
     curve.title += reduction.starts_with('[') ? fmt::format(", of head {}.{}", layer, head)
                    : reduction == "max"       ? ", the highest of any head"
                    : reduction == "min"       ? ", the lowest of any head"
@@ -154,7 +162,7 @@ public:
 private:
     void read(const std::string& name) {
         if (log_.has_series(name)) {
-            add(name, curve_of(log_.series(name)));
+            add(name, curve_of(name, log_.series(name)));
             return;
         }
         const auto [metric, reduction] = name_and_reduction(name);
@@ -175,13 +183,13 @@ private:
     void add(const std::string& name, const Curve& curve) {
         const std::optional<std::size_t> row = row_at(curve.steps, options_.step);
         const double value = row ? curve.values.at(*row) : std::numeric_limits<double>::quiet_NaN();
-        add_number({name, curve.title, curve.units}, value);
+        add_number({name, curve.title, curve.units, curve.minimum, curve.maximum}, value);
         const auto first = [&](const char* relation, double limit, auto&& is_so) {
             double step = std::numeric_limits<double>::quiet_NaN();
             for (std::size_t i = curve.values.size(); i-- > 0;)
                 if (is_so(curve.values[i])) step = static_cast<double>(curve.steps[i]);
             add_number({fmt::format("{} first {} {}", name, relation, limit),
-                        fmt::format("first step at which {} is {} {}", name, relation, limit), "step"},
+                        fmt::format("first step at which {} is {} {}", name, relation, limit), "step", 0, infinity},
                        step);
         };
         if (options_.above) first(">=", *options_.above, [&](double x) { return x >= *options_.above; });

@@ -88,6 +88,17 @@ bool logs(const ComparedRun& run, const std::string& name) {
     return std::ranges::find(run.logged, name, &Quantity::name) != run.logged.end();
 }
 
+/// A quantity's title in all runs: each has the excess over its own task's floor.
+std::string title_in_all(const std::vector<ComparedRun>& runs, const Quantity& quantity) {
+    std::string title = quantity.title;
+    std::set<std::string> told{title};
+    for (const ComparedRun& run : runs) {
+        const auto own = std::ranges::find(run.logged, quantity.name, &Quantity::name);
+        if (told.insert(own->title).second) title += "; in other runs " + own->title;
+    }
+    return title;
+}
+
 /// What all runs logged, in the order of the first; then the roles that some head has.
 std::vector<Quantity> common_quantities(const std::vector<ComparedRun>& runs, std::vector<std::string>& notes) {
     std::vector<Quantity> common;
@@ -99,8 +110,12 @@ std::vector<Quantity> common_quantities(const std::vector<ComparedRun>& runs, st
                 continue;
             const bool all =
                 std::ranges::all_of(runs, [&](const ComparedRun& other) { return logs(other, quantity.name); });
-            if (all) common.push_back(quantity);
-            else left_out.push_back(quantity.name);
+            if (!all) {
+                left_out.push_back(quantity.name);
+                continue;
+            }
+            common.push_back(quantity);
+            common.back().title = title_in_all(runs, quantity);
         }
     if (!left_out.empty())
         notes.push_back(fmt::format("Not every run logged {}: left out.", fmt::join(left_out, ", ")));
@@ -110,7 +125,7 @@ std::vector<Quantity> common_quantities(const std::vector<ComparedRun>& runs, st
             const auto heads = run.values.find(name);
             return heads != run.values.end() && heads->second > 0;
         });
-        if (any) common.push_back({name, "heads with role " + role, "1"});
+        if (any) common.push_back({.name = name, .title = "heads with role " + role, .units = "1", .is_count = true});
     }
     return common;
 }
@@ -121,11 +136,16 @@ double number_of(const ComparedRun& run, const std::string& name) {
 }
 
 /// Of the runs where it is a number.
-Estimate estimate_of(const RunGroup& group, const std::string& name) {
+Estimate estimate_of(const RunGroup& group, const Quantity& quantity) {
     std::vector<double> values;
     for (const ComparedRun& run : group.runs)
-        if (const double value = number_of(run, name); std::isfinite(value)) values.push_back(value);
-    return estimate(values);
+        if (const double value = number_of(run, quantity.name); std::isfinite(value)) values.push_back(value);
+    Estimate result = estimate(values);
+    if (quantity.is_count) result.low = result.high = nan;
+    // Within what was seen in any case, whatever rounding did to it. NaN stays.
+    if (result.low < quantity.minimum) result.low = std::min(quantity.minimum, result.minimum);
+    if (result.high > quantity.maximum) result.high = std::max(quantity.maximum, result.maximum);
+    return result;
 }
 
 Estimate paired_difference(const RunGroup& group, const RunGroup& baseline, const std::string& name) {
@@ -256,7 +276,7 @@ Comparison compare(const std::vector<ComparedRun>& all_runs, const CompareOption
     const RunGroup& baseline = comparison.groups[comparison.baseline];
     for (RunGroup& group : comparison.groups) {
         for (const Quantity& quantity : comparison.quantities)
-            group.quantities[quantity.name] = estimate_of(group, quantity.name);
+            group.quantities[quantity.name] = estimate_of(group, quantity);
         if (&group == &baseline) continue;
         for (const std::string& name : comparison.paired)
             group.differences[name] = paired_difference(group, baseline, name);

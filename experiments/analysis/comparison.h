@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ struct CompareOptions {
 /// "<name> first >= <limit>" the step at which it was first so.
 struct Quantity {
     std::string name, title, units;
+    double minimum = -std::numeric_limits<double>::infinity();  ///< of what it can be
+    double maximum = std::numeric_limits<double>::infinity();
+    bool is_count = false;  ///< a few heads, far from normal: it has no interval
 };
 
 /// One config value as one would type it; without text: the config has no such key.
@@ -59,6 +63,7 @@ Estimate estimate(const std::vector<double>& values);
 struct RunGroup {
     std::vector<ConfigValue> values;  ///< of the keys that differ
     std::vector<ComparedRun> runs;    ///< in the order given, a seed once
+    /// The intervals lie within what the quantity can be; low and high are NaN for counts.
     std::map<std::string, Estimate> quantities;
     /// Of each quantity of Comparison::paired, less that of the baseline, seed by seed; n = 0 when they share none.
     /// Empty for the baseline itself.
@@ -67,7 +72,7 @@ struct RunGroup {
 
 struct Comparison {
     std::vector<std::string> differs;  ///< keys, in the order of the config; "fork" last
-    std::vector<Quantity> quantities;  ///< those that all runs logged; roles: that any did
+    std::vector<Quantity> quantities;  ///< those that all runs logged, with all their titles; roles: that any did
     std::vector<RunGroup> groups;      ///< by their values, numbers as numbers
     std::size_t baseline = 0;          ///< the group that differences are to
     std::vector<std::string> paired;   ///< quantities that have differences

@@ -69,8 +69,7 @@ std::vector<Block> blocks_of(const Comparison& comparison, const std::vector<std
             const Estimate& estimate = comparison.groups[i].quantities.at(quantity.name);
             if (estimate.n == 0) continue;  // the notes say which runs have no number
             block.rows.push_back(row_of(labels[i], estimate));
-            // Counts of heads are far from normal: an interval by Student's t would reach below 0.
-            if (quantity.name.starts_with("role/")) block.rows.back()[2] = "";
+            if (quantity.is_count) block.rows.back()[2] = "";
         }
         if (!block.rows.empty()) blocks.push_back(std::move(block));
     }
@@ -155,6 +154,10 @@ std::string to_text(const Comparison& comparison) {
         head += fmt::format(" in {} groups by {}", comparison.groups.size(), fmt::join(comparison.differs, ", "));
     std::string text = wrapped(head, "", "  ");
     text += wrapped("mean, its 95 % interval over runs (Student's t), lowest..highest, number of runs", "", "  ");
+    if (comparison.groups.size() > 1 && !comparison.paired.empty())
+        text += wrapped(comparison.baseline == 0 ? "differences are to the first group; --against names another"
+                                                 : "differences are to the group that --against names",
+                        "", "  ");
 
     std::vector<std::string> labels = group_labels(comparison);
     std::vector<Block> blocks = blocks_of(comparison, labels);

@@ -193,6 +193,7 @@ TEST(Compare, PairsTheSeedsThatGroupsShare) {
     EXPECT_NEAR(difference.high - difference.mean, t_2 * std::sqrt(variance / 3), 1e-9);
     EXPECT_EQ(comparison.groups[2].differences.at("eval/loss").n, 0);
     const std::string text = cli::to_text(comparison);
+    EXPECT_TRUE(contains(text, "\ndifferences are to the first group; --against names another\n")) << text;
     EXPECT_TRUE(contains(text, "difference to lr=0.1, same seeds\n  lr=0.2   1.1667  [-0.7306, 3.0640] ")) << text;
     EXPECT_EQ(text.find("lr=0.3", text.find("same seeds")), std::string::npos) << text;
 }
@@ -266,6 +267,52 @@ TEST(Compare, TakesAnyMetricOfTheHeads) {
     }
 }
 
+TEST(Compare, IntervalsEndWhereTheQuantityDoes) {
+    const HeadRuns runs;
+    const Comparison comparison =
+        runs.compared({.quantities = {"induction/min", "overlap/mean", "eval/loss"}, .above = 0.1});
+    const auto& first = comparison.groups[0].quantities;
+    for (const char* name : {"induction/min", "overlap/mean"}) {  // of 0.1 and 0.2; of 0.075 and 0.15
+        EXPECT_EQ(first.at(name).low, 0) << name;
+        EXPECT_GT(first.at(name).high, 0.5) << name;
+        EXPECT_LE(first.at(name).high, 1) << name;
+    }
+    EXPECT_EQ(first.at("induction/min first >= 0.1").low, 0);  // steps 10 and 5
+    // Differences of two may lie on either side.
+    EXPECT_LT(comparison.groups[1].differences.at("induction/min").low, 0);
+
+    TemporaryFolder folder;
+    const Comparison losses =
+        compare_all({write_run(folder, "a", {.loss = 0.1, .columns = {"accuracy", "excess"}}),
+                     write_run(folder, "b", {.seed = 1, .loss = 3.9, .columns = {"accuracy", "excess"}})});
+    const auto& values = losses.groups[0].quantities;
+    EXPECT_EQ(values.at("eval/loss").low, 0);
+    EXPECT_GT(values.at("eval/loss").high, 20);
+    EXPECT_EQ(values.at("eval/accuracy").low, 0);
+    EXPECT_EQ(values.at("eval/accuracy").high, 1);
+    EXPECT_LT(values.at("eval/excess").low, -4);
+}
+
+TEST(Compare, TellsEachRunsOwnTitle) {
+    TemporaryFolder folder;
+    std::vector<std::string> folders;
+    for (const char* floor : {"both", "copy", "both"}) {
+        folders.push_back(write_run(folder, std::string(1, static_cast<char>('a' + folders.size())), {}));
+        Log log(RunPaths(folders.back()).log);
+        log.set_attribute("state", std::string("finished"));
+        log.set_attribute("seed", static_cast<std::int64_t>(folders.size()));
+        log.set_attribute("run_id", "id-" + folders.back());
+        log.set_text("/config/resolved", std::string("[task]\ntype = \"") + floor + "\"\n", "config");
+        log.declare_series("eval", {{"excess", "nat/token", std::string("above floor `") + floor + "`"}});
+        log.append("eval", 4, {0.5});
+        log.publish();
+    }
+    EXPECT_TRUE(contains(cli::to_text(compare_all(folders)),
+                         "\neval/excess, nat/token: above floor `both`; in other runs above floor `copy`\n"));
+    EXPECT_TRUE(contains(cli::to_text(compare_all({folders[0], folders[2]})),
+                         "\neval/excess, nat/token: above floor `both`\n"));
+}
+
 TEST(Compare, TakesTheRowOfAStepAndTheFirstStepOverALimit) {
     const HeadRuns runs;
     const Comparison at = runs.compared({.quantities = {"induction/max", "eval/loss"}, .step = 7});
@@ -289,6 +336,7 @@ TEST(Compare, TakesItsBaselineFromTheUser) {
         EXPECT_EQ(comparison.baseline, 1U);
         EXPECT_NEAR(comparison.groups[0].differences.at("induction/max").mean, -0.75, 1e-12);
         EXPECT_TRUE(comparison.groups[1].differences.empty());
+        EXPECT_TRUE(contains(cli::to_text(comparison), "\ndifferences are to the group that --against names\n"));
         EXPECT_FALSE(nlohmann::json::parse(cli::to_json(comparison))["groups"][0].contains("difference_to_first"));
     }
     EXPECT_THROW(runs.compared({}, "lr=0.3"), UsageError);
@@ -316,6 +364,9 @@ TEST(Compare, CountsHeadsByRoleWhereRolesWereLogged) {
     EXPECT_EQ(quantities.at("role/induction").mean, 1);
     EXPECT_EQ(quantities.at("role/previous-token").mean, 0.5);
     EXPECT_FALSE(quantities.contains("role/unclear"));  // only of older rows
+    EXPECT_TRUE(std::isnan(quantities.at("role/local").low) && std::isnan(quantities.at("role/local").high));
+    const std::string text = cli::to_text(comparison);
+    EXPECT_TRUE(contains(text, "  1.0000..2.0000  n=2\n") && text.find("[-") == std::string::npos) << text;
     ASSERT_EQ(comparison.notes.size(), 1u);
     EXPECT_EQ(comparison.notes[0],
               "Not counted in role/previous-token, role/induction, role/local, having no number "
