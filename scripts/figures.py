@@ -26,7 +26,7 @@ from figure_parts import (SMALL, Mosaic, Strip, colour_bar, grid, head, head_nam
 from figure_text import shortened, shown, with_units
 from step_axis import StepAxis, draw_line
 
-ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd"]  # uniform and unclear are the pale ones
+ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd", "#222222"]  # uniform and unclear are pale, mixed is dark
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 GREY_WHERE_UNKNOWN = colormaps[DIVERGING].with_extremes(bad="#dddddd")
 

@@ -27,6 +27,7 @@ struct HeadRow {
     /// As logged, or else by the same rule from the logged metrics; empty when they do not say.
     std::string role = {};
     RoleEvidence evidence = no_evidence;
+    std::vector<AttentionPlace> mixed_of = {};   ///< of a head whose role is mixed, where lag_profile was logged then
     double grad_norm_total = not_measured;       ///< norm over the four matrices
     std::vector<double> grad_norm_history = {};  ///< the same by row of the log
     double distance = not_measured;              ///< tokens

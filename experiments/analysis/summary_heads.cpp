@@ -72,23 +72,47 @@ std::int64_t window_of(const LogReader& log) {
     return window == nullptr ? 0 : window->integer;
 }
 
+/// Each head's places at that step; none where lag_profile has its newest row at another.
+std::vector<std::vector<AttentionPlace>> read_places(const LogReader& log, std::int64_t step, RunSummary& summary) {
+    std::vector<std::vector<AttentionPlace>> places(summary.heads.size());
+    const Metric lags = metric_of(log, "lag_profile", 3), sinks = metric_of(log, "sink", 2);  // [L, H, T], [L, H]
+    const std::vector<double> profiles = lags.last_row(), sink = sinks.last_row();
+    if (profiles.empty() || lags.steps.back() != step) return places;
+    make_rows(summary, lags.shape[0], lags.shape[1]);
+    const bool has_sink = !sink.empty() && sinks.steps.back() == step;
+    const std::int64_t T = lags.shape[2];
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        const auto profile = profiles.begin() + static_cast<std::int64_t>(i) * T;
+        places[i] = attention_places({profile, profile + T}, has_sink ? sink.at(i) : not_measured);
+    }
+    return places;
+}
+
 void read_roles(const LogReader& log, RunSummary& summary) {
     const bool complete = read_evidence(log, summary);
     const Metric roles = metric_of(log, "role", 2);  // [L, H]
+    const std::string mixed = role_names()[static_cast<std::size_t>(Role::mixed)];
     if (const std::vector<double> row = roles.last_row(); !row.empty()) {
         make_rows(summary, roles.shape[0], roles.shape[1]);
-        for (std::size_t i = 0; i < row.size(); ++i) summary.heads[i].role = role_of_code(row[i]);
+        const auto places = read_places(log, roles.steps.back(), summary);
+        for (std::size_t i = 0; i < row.size(); ++i) {
+            summary.heads[i].role = role_of_code(row[i]);
+            if (summary.heads[i].role == mixed) summary.heads[i].mixed_of = parts_of_mixed(places[i]);
+        }
         return;
     }
     if (!complete) return;
     const Metric distance = log.metric("attention_distance");  // from 0, or -(T - 1), to T - 1
+    const auto places = read_places(log, distance.steps.back(), summary);
     const auto seq_len = static_cast<std::int64_t>(distance.maximum) + 1;
     const bool causal = distance.minimum >= 0;
     const std::int64_t window = window_of(log);
     const std::int64_t last_layer = summary.heads.back().layer;
-    for (HeadRow& head : summary.heads) {
-        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer, window});
+    for (std::size_t i = 0; i < summary.heads.size(); ++i) {
+        HeadRow& head = summary.heads[i];
+        const Role role = role_of(head.evidence, {seq_len, causal, last_layer - head.layer, window}, places[i]);
         head.role = role_names()[static_cast<std::size_t>(role)];
+        if (role == Role::mixed) head.mixed_of = parts_of_mixed(places[i]);
     }
 }
 

@@ -38,6 +38,7 @@ Json head_of(const RunSummary& summary, const HeadRow& row) {
     Json head{{"layer", row.layer},
               {"head", row.head},
               {"role", nullptr},
+              {"mixed_of", nullptr},
               {"grad_norm", by_name(projection_names, row.grad_norm)},
               {"grad_norm_total", row.grad_norm_total},
               {"grad_norm_history", {{"step", Json::array()}, {"value", row.grad_norm_history}}},
@@ -45,6 +46,13 @@ Json head_of(const RunSummary& summary, const HeadRow& row) {
               {"overlap_z", by_name(projection_names, row.overlap_z)},
               {"attention_entropy", row.entropy}};
     if (!row.role.empty()) head["role"] = row.role;
+    if (!row.mixed_of.empty()) {
+        head["mixed_of"] = Json::array();
+        for (const AttentionPlace& place : row.mixed_of) {
+            const bool first = place.lag == AttentionPlace::position_0;
+            head["mixed_of"].push_back({{first ? "position" : "lag", first ? 0 : place.lag}, {"weight", place.weight}});
+        }
+    }
     if (!row.grad_norm_history.empty()) head["grad_norm_history"]["step"] = summary.grad_norm_steps;
     for (std::size_t m = 0; m < role_metrics.size(); ++m) head[role_metrics[m]] = row.evidence[m];
     head["importance"] = row.importance;

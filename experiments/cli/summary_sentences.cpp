@@ -1,5 +1,6 @@
 // What the heads of a run did, in words.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,6 +20,35 @@ std::string role_counts(const RunSummary& summary) {
         if (heads > 0) text += fmt::format("{}{} {}", text.empty() ? "Heads by role: " : ", ", heads, role);
     }
     return text.empty() ? "" : text + ".";
+}
+
+/// "lag 1 38 %, lag 12 46 %"
+std::string parts(const std::vector<AttentionPlace>& places) {
+    std::string text;
+    for (const AttentionPlace& place : places)
+        text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ",
+                            place.lag == AttentionPlace::position_0 ? "position 0" : fmt::format("lag {}", place.lag),
+                            100 * place.weight);
+    return text;
+}
+
+/// What the mixed heads are mixed of.
+std::string mixed_heads(const RunSummary& summary) {
+    constexpr std::size_t most = 8;
+    std::vector<std::string> heads;
+    std::size_t mixed = 0;
+    for (const HeadRow& row : summary.heads) {
+        if (row.role != role_names()[static_cast<std::size_t>(Role::mixed)]) continue;
+        ++mixed;
+        if (!row.mixed_of.empty())
+            heads.push_back(fmt::format("{} ({})", head_name(row.layer, row.head), parts(row.mixed_of)));
+    }
+    if (mixed == 0) return "";
+    if (heads.empty()) return "Log lag_profile with role to see where the mixed heads look.";
+    const std::size_t shown = std::min(heads.size(), most);
+    std::string text =
+        fmt::format("Mixed: {}", fmt::join(heads.begin(), heads.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
+    return text + (heads.size() > shown ? fmt::format(" and {} more.", heads.size() - shown) : ".");
 }
 
 std::string strongest_gradient(const RunSummary& summary) {
@@ -78,6 +108,7 @@ std::vector<std::string> sentences(const RunSummary& summary) {
                                    projection_names[pair.projection], pair.overlap, pair.z));
     said.push_back(sharpest_and_widest(summary));
     said.push_back(role_counts(summary));
+    said.push_back(mixed_heads(summary));
     said.push_back(most_needed(summary));
     if (summary.heads.empty() && summary.metrics.empty())
         said.push_back("No metric of the heads was logged; list some under [log.probes].");

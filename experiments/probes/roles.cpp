@@ -2,13 +2,15 @@
 //
 //   role[l, h] = the first of the rules below that holds; the codes are those of enum Role
 //
-// Shape [L, H], units 1 (a code), range 0 .. 7. Source: the table below; the names are those of Olsson et al. 2022 and
+// Shape [L, H], units 1 (a code), range 0 .. 8. Source: the table below; the names are those of Olsson et al. 2022 and
 // Voita et al. 2019. Invariance: GL (rotary positions aside), as of all metrics that it is named from. Null: none.
 #include "experiments/probes/roles.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 
@@ -28,9 +30,11 @@ enum Quantity : std::size_t {
     attention_distance,
     sink,
     relative_distance,  ///< attention_distance over (T - 1) / 4, that of uniform causal weights; NaN unless causal
-    layers_after
+    layers_after,
+    second_place,  ///< second largest weight of attention_places()
 };
-constexpr const char* derived_names[] = {"attention_distance / ((T - 1) / 4)", "number of later layers"};
+constexpr const char* derived_names[] = {"attention_distance / ((T - 1) / 4)", "number of later layers",
+                                         "second largest of sink and lag_profile[lag < T/2]"};
 
 struct Condition {
     Quantity quantity;
@@ -42,6 +46,8 @@ struct Rule {
     Role role;
     std::vector<Condition> conditions;  ///< all must hold
 };
+
+constexpr double mixed_part = 0.25;
 
 // The rule, in order of precedence. What a head matches comes first, then where it looks, since a head that matches
 // tokens looks somewhere too. A half, of weights that sum to 1, is most of a head's attention: of two things that
@@ -70,6 +76,10 @@ const std::vector<Rule>& rules() {
         {Role::local, {{relative_distance, Condition::at_most, 0.25}}},
         {Role::long_range,
          {{relative_distance, Condition::at_least, 0.5}, {attention_entropy_normalized, Condition::at_most, 0.3}}},
+        // Two places with a quarter each have at least half together. Early queries of a short sequence have few keys,
+        // so uniform weights put that much on near lags too: the entropy tells these apart.
+        {Role::mixed,
+         {{second_place, Condition::at_least, mixed_part}, {attention_entropy_normalized, Condition::at_most, 0.8}}},
     };
     return table;
 }
@@ -77,8 +87,8 @@ const std::vector<Rule>& rules() {
 }  // namespace
 
 const std::vector<std::string>& role_names() {
-    static const std::vector<std::string> names{"previous-token", "induction", "duplicate-token", "local",
-                                                "long-range",     "sink",      "uniform",         "unclear"};
+    static const std::vector<std::string> names{"previous-token", "induction", "duplicate-token", "local", "long-range",
+                                                "sink",           "uniform",   "unclear",         "mixed"};
     return names;
 }
 
@@ -100,14 +110,43 @@ double uniform_distance_of(const RoleSetting& setting) {
 
 }  // namespace
 
-Role role_of(const RoleEvidence& evidence, const RoleSetting& setting) {
+std::vector<AttentionPlace> attention_places(const std::vector<double>& lag_profile, double sink) {
+    std::vector<AttentionPlace> places;
+    if (lag_profile.empty()) return places;
+    if (!std::isnan(sink)) places.push_back({AttentionPlace::position_0, sink});
+    for (std::size_t lag = 0; 2 * lag < lag_profile.size(); ++lag)
+        if (!std::isnan(lag_profile[lag])) places.push_back({static_cast<std::int64_t>(lag), lag_profile[lag]});
+    return places;
+}
+
+std::vector<AttentionPlace> parts_of_mixed(const std::vector<AttentionPlace>& places) {
+    std::vector<AttentionPlace> parts;
+    for (const AttentionPlace& place : places)
+        if (place.weight >= mixed_part) parts.push_back(place);
+    return parts;
+}
+
+namespace {
+
+/// NaN when there are fewer than two.
+double second_largest(std::vector<AttentionPlace> places) {
+    if (places.size() < 2) return std::numeric_limits<double>::quiet_NaN();
+    std::ranges::nth_element(places, places.begin() + 1, std::ranges::greater(), &AttentionPlace::weight);
+    return places[1].weight;
+}
+
+}  // namespace
+
+Role role_of(const RoleEvidence& evidence, const RoleSetting& setting, const std::vector<AttentionPlace>& places) {
     const double uniform_distance = uniform_distance_of(setting);
     // Ahead counts against back in a model that is not causal, so its mean distance names no place.
     const double relative =
         setting.causal ? evidence[attention_distance] / uniform_distance : std::numeric_limits<double>::quiet_NaN();
+    const double second = second_largest(places);
     const auto holds = [&](const Condition& condition) {
         const double value = condition.quantity == relative_distance ? relative
                              : condition.quantity == layers_after    ? static_cast<double>(setting.layers_after)
+                             : condition.quantity == second_place    ? second
                                                                      : evidence[condition.quantity];
         return condition.comparison == Condition::at_least ? value >= condition.threshold
                                                            : value <= condition.threshold;
@@ -143,11 +182,8 @@ public:
           seq_len_(context.task.seq_len()),
           causal_(context.model.options().causal),
           window_(context.model.options().window) {
-        for (const char* name : role_metrics) {
-            probes_.push_back(make_probe(name));
-            const auto& probe = dynamic_cast<const CaptureProbe&>(*probes_.back());
-            metrics_.push_back({probe.sources().front(), probe.accumulate(context)});
-        }
+        for (const char* name : role_metrics) gather(name, context);
+        gather("lag_profile", context);
     }
 
     void add(const Capture& capture) override {
@@ -157,14 +193,18 @@ public:
 
     std::vector<double> values() const override {
         std::vector<RoleEvidence> evidence(static_cast<std::size_t>(layers_ * heads_));
-        for (std::size_t m = 0; m < metrics_.size(); ++m) {
+        for (std::size_t m = 0; m < role_metrics.size(); ++m) {
             const std::vector<double> values = metrics_[m].sums->values();
             for (std::size_t i = 0; i < values.size(); ++i) evidence[i][m] = values[i];
         }
+        const std::vector<double> lags = metrics_.back().sums->values();
         std::vector<double> codes;
         for (std::int64_t i = 0; i < layers_ * heads_; ++i) {
             const RoleSetting setting{seq_len_, causal_, layers_ - 1 - i / heads_, window_};
-            codes.push_back(static_cast<double>(role_of(evidence[static_cast<std::size_t>(i)], setting)));
+            const RoleEvidence& own = evidence[static_cast<std::size_t>(i)];
+            const auto profile = lags.begin() + i * seq_len_;
+            codes.push_back(
+                static_cast<double>(role_of(own, setting, attention_places({profile, profile + seq_len_}, own[sink]))));
         }
         return codes;
     }
@@ -174,11 +214,18 @@ private:
         SequenceSource source;
         std::unique_ptr<Accumulator> sums;
     };
+
+    void gather(const char* name, const ProbeContext& context) {
+        probes_.push_back(make_probe(name));
+        const auto& probe = dynamic_cast<const CaptureProbe&>(*probes_.back());
+        metrics_.push_back({probe.sources().front(), probe.accumulate(context)});
+    }
+
     std::int64_t layers_, heads_, seq_len_;
     bool causal_;
     std::int64_t window_;
     std::vector<std::unique_ptr<Probe>> probes_;
-    std::vector<Metric> metrics_;  // by role_metrics
+    std::vector<Metric> metrics_;  // by role_metrics, then lag_profile
 };
 
 class RoleProbe : public CaptureProbe {

@@ -11,7 +11,7 @@
 namespace headscope::experiments {
 
 /// A code in the log is a role's place here.
-enum class Role { previous_token, induction, duplicate_token, local, long_range, sink, uniform, unclear };
+enum class Role { previous_token, induction, duplicate_token, local, long_range, sink, uniform, unclear, mixed };
 /// "previous-token", "induction", ..., by code.
 const std::vector<std::string>& role_names();
 /// The role that a value of the metric `role` stands for. Throws IoError when it is no code of a role.
@@ -37,7 +37,20 @@ struct RoleSetting {
     std::int64_t window = 0;    ///< of the model; 0: all
 };
 
-Role role_of(const RoleEvidence& evidence, const RoleSetting& setting);
+/// Where a head's attention goes, one place of several.
+struct AttentionPlace {
+    std::int64_t lag;  ///< position_0: none, but the sequence's first position
+    double weight;     ///< mean attention weight, a share of 1
+    static constexpr std::int64_t position_0 = -1;
+};
+/// The places that a head may be mixed of: position 0, and the lags that half of the queries have; of `lag_profile` [T]
+/// and `sink`. Empty without a profile. NaN is left out.
+std::vector<AttentionPlace> attention_places(const std::vector<double>& lag_profile, double sink);
+/// Those of a mixed head: enough weight for the rule, in the order of their lags.
+std::vector<AttentionPlace> parts_of_mixed(const std::vector<AttentionPlace>& places);
+
+/// Without `places` no head is mixed.
+Role role_of(const RoleEvidence& evidence, const RoleSetting& setting, const std::vector<AttentionPlace>& places = {});
 /// The table in words, the first rule first.
 std::string role_rule_text();
 

@@ -147,6 +147,9 @@ def rule(run, layer, head):
         return "local"
     if far >= 0.5 and spread <= 0.3:
         return "long-range"
+    places = sorted([sink, *run.logged["lag_profile"][layer, head][:(run.T + 1) // 2]])
+    if places[-2] >= 0.25 and spread <= 0.8:
+        return "mixed"
     return "unclear"
 
 

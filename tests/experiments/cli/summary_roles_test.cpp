@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "experiments/base/errors.h"
@@ -21,7 +22,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// A log of two layers of two heads that holds the metrics `names`, the newest rows at step 10, but for `sink`.
 void write_roles(const std::string& folder, const std::vector<std::string>& names, std::int64_t step_of_sink,
-                 std::int64_t window = 0, double distance = 5) {
+                 std::int64_t window = 0, double distance = 5, const std::vector<double>& roles = {2, 5, 6, 7}) {
     Log log(RunPaths(folder).log);
     log.set_attribute("state", std::string("finished"));
     log.set_attribute("seed", std::int64_t{4});
@@ -34,7 +35,7 @@ void write_roles(const std::string& folder, const std::vector<std::string>& name
                                                             {"attention_entropy_normalized", {0.25, 0.625, 0.25, 0.25}},
                                                             {"attention_distance", {5, distance, 1, 5}},
                                                             {"sink", {0, 0, 0, 0}},
-                                                            {"role", {2, 5, 6, 7}}};
+                                                            {"role", roles}};
     for (const std::string& name : names) log.declare_metric(make_probe(name)->spec({model, 12, {}}), false);
     for (const std::string& name : names) {
         log.append_metric(name, 0, std::vector<double>(4, 0.0));
@@ -75,6 +76,49 @@ TEST(SummaryRoles, MeasureDistanceAgainstTheWindow) {
         write_roles(folder.path(), evidence, 10, window, 0.6);
         EXPECT_EQ(roles_of(read_summary(folder.path()))[1], role);
     }
+}
+
+/// Adds the newest rows of lag_profile [2, 2, 12] at `step`: head 0.1 has .375 on lag 1 and .5 on lag 4.
+void add_lags(const std::string& folder, std::int64_t step) {
+    const std::unique_ptr<Log> log = Log::reopen(RunPaths(folder).log, 100);
+    nn::TransformerOptions model;
+    model.block.num_heads = 2;
+    log->declare_metric(make_probe("lag_profile")->spec({model, 12, {}}), false);
+    std::vector<double> lags(48, 0.0);
+    lags[12 + 1] = 0.375;
+    lags[12 + 4] = 0.5;
+    log->append_metric("lag_profile", step, lags);
+    log->publish();
+}
+
+TEST(SummaryRoles, TellsWhatAMixedHeadIsMixedOf) {
+    for (const bool logged : {false, true}) {  // the role itself
+        TemporaryFolder folder;
+        std::vector<std::string> names = evidence;
+        if (logged) names.emplace_back("role");
+        write_roles(folder.path(), names, 10, 0, 5, {2, 8, 6, 7});
+        add_lags(folder.path(), 10);
+        const RunSummary summary = read_summary(folder.path());
+        EXPECT_EQ(summary.heads[1].role, "mixed");
+        const std::string text = to_text(summary);
+        expect_at_most_80_columns(text);
+        EXPECT_TRUE(contains(text, "\n0.1   mixed ")) << text;
+        EXPECT_TRUE(contains(text, "  Mixed: 0.1 (lag 1 38 %, lag 4 50 %).\n")) << text;
+        const auto json = nlohmann::json::parse(to_json(summary));
+        EXPECT_EQ(json["heads"][1]["mixed_of"],
+                  nlohmann::json::parse(R"([{"lag": 1, "weight": 0.375}, {"lag": 4, "weight": 0.5}])"));
+        EXPECT_TRUE(json["heads"][0]["mixed_of"].is_null());
+    }
+}
+
+TEST(SummaryRoles, SaysWhatWouldTellWhereAMixedHeadLooks) {
+    TemporaryFolder folder;
+    write_roles(folder.path(), {"role"}, 10, 0, 5, {2, 8, 6, 7});
+    add_lags(folder.path(), 20);  // of other weights
+    const RunSummary summary = read_summary(folder.path());
+    EXPECT_EQ(summary.heads[1].role, "mixed");
+    EXPECT_TRUE(summary.heads[1].mixed_of.empty());
+    EXPECT_TRUE(contains(to_text(summary), "  Log lag_profile with role to see where the mixed heads look.\n"));
 }
 
 TEST(SummaryRoles, TakesLoggedRolesAsTheyAre) {
@@ -119,7 +163,7 @@ TEST(SummaryRoles, BreaksLongLines) {
     const std::string text = to_text(summary);
     expect_at_most_80_columns(text);
     EXPECT_TRUE(contains(text, "12 previous-token, 12 induction, 12 duplicate-token")) << text;
-    EXPECT_TRUE(contains(text, "12 unclear.\n")) << text;
+    EXPECT_TRUE(contains(text, "12 mixed.\n")) << text;
 }
 
 TEST(SummaryRoles, RefusesACodeThatStandsForNothing) {
@@ -130,7 +174,7 @@ TEST(SummaryRoles, RefusesACodeThatStandsForNothing) {
     log.set_text("/config/resolved", "[model]\nwindow = " + std::string("0") + "\n", "config");
     nn::TransformerOptions model;
     log.declare_metric(make_probe("role")->spec({model, 12, {}}), false);
-    log.append_metric("role", 0, {1, 2, 3, 4, 5, 6, 7, 8});
+    log.append_metric("role", 0, {1, 2, 3, 4, 5, 6, 8, 9});
     log.publish();
     EXPECT_THROW(read_summary(folder.path()), IoError);
 }

@@ -20,10 +20,11 @@ struct Evidence {
 };
 
 TEST(Roles, HaveANameForEachCode) {
-    EXPECT_EQ(role_names().size(), static_cast<std::size_t>(Role::unclear) + 1);
+    EXPECT_EQ(role_names().size(), static_cast<std::size_t>(Role::mixed) + 1);
     EXPECT_EQ(role_names()[static_cast<std::size_t>(Role::duplicate_token)], "duplicate-token");
     EXPECT_EQ(role_names()[static_cast<std::size_t>(Role::long_range)], "long-range");
-    EXPECT_EQ(role_names().back(), "unclear");
+    EXPECT_EQ(role_names()[static_cast<std::size_t>(Role::unclear)], "unclear");
+    EXPECT_EQ(role_names().back(), "mixed");  // the codes of earlier logs keep their meaning
 }
 
 TEST(Roles, AreNamedByTheirThresholds) {
@@ -60,6 +61,50 @@ TEST(Roles, AreNamedByTheirThresholds) {
             << testing::PrintToString(each.evidence.values());
 }
 
+/// A profile of 41 lags, .01 each but for those given.
+std::vector<double> profile(const std::vector<std::pair<std::size_t, double>>& weights) {
+    std::vector<double> all(41, 0.01);
+    for (const auto& [lag, weight] : weights) all[lag] = weight;
+    return all;
+}
+
+TEST(Roles, AreMixedOfTwoPlacesWithAQuarterEach) {
+    struct Case {
+        std::vector<std::pair<std::size_t, double>> lags;
+        Evidence evidence;
+        Role role;
+    };
+    const Case cases[] = {
+        {{{1, 0.38}, {12, 0.46}}, {}, Role::mixed},
+        {{{1, 0.25}, {12, 0.25}}, {}, Role::mixed},
+        {{{1, 0.249}, {12, 0.6}}, {}, Role::unclear},
+        {{{0, 0.4}, {20, 0.4}}, {}, Role::mixed},
+        {{{1, 0.4}, {21, 0.4}}, {}, Role::unclear},  // which only a minority of the queries has
+        {{{1, 0.4}}, {.sink = 0.3}, Role::mixed},
+        {{{1, 0.4}}, {.sink = 0.249}, Role::unclear},
+        {{{1, 0.3}, {2, 0.3}}, {.entropy = 0.801}, Role::unclear},
+        // Any other name comes first.
+        {{{1, 0.3}, {12, 0.3}}, {.sink = 0.5}, Role::sink},
+        {{{1, 0.3}, {2, 0.3}}, {.distance = 2}, Role::local},
+    };
+    for (const Case& each : cases)
+        EXPECT_EQ(
+            role_of(each.evidence.values(), first_of_two, attention_places(profile(each.lags), each.evidence.sink)),
+            each.role)
+            << testing::PrintToString(each.lags);
+    EXPECT_EQ(role_of(Evidence{}.values(), first_of_two, attention_places(std::vector<double>(41, nan), nan)),
+              Role::unclear);
+    EXPECT_TRUE(attention_places({}, 0.9).empty());
+
+    const auto parts = parts_of_mixed(attention_places(profile({{12, 0.46}, {1, 0.28}}), 0.26));
+    ASSERT_EQ(parts.size(), 3u);
+    EXPECT_EQ(parts[0].lag, AttentionPlace::position_0);
+    EXPECT_EQ(parts[0].weight, 0.26);
+    EXPECT_EQ(parts[1].lag, 1);
+    EXPECT_EQ(parts[2].lag, 12);
+    EXPECT_EQ(parts[2].weight, 0.46);
+}
+
 TEST(Roles, TheFirstRuleThatHoldsWins) {
     Evidence evidence{
         .previous_token = 1, .duplicate_token = 1, .prefix_matching = 1, .entropy = 1, .distance = 0, .sink = 1};
@@ -92,6 +137,10 @@ TEST(Roles, TheProbeSaysWhatItsCodesMean) {
     const MetricSpec spec = make_probe("role")->spec({model, 12, {}});
     EXPECT_EQ(spec.value_labels, role_names());
     EXPECT_NE(spec.formula.find("previous-token where previous_token >= 0.5 and number of later layers >= 1;"),
+              std::string::npos)
+        << spec.formula;
+    EXPECT_NE(spec.formula.find("mixed where second largest of sink and lag_profile[lag < T/2] >= 0.25 and "
+                                "attention_entropy_normalized <= 0.8; else unclear"),
               std::string::npos)
         << spec.formula;
 }
