@@ -39,10 +39,8 @@ ProbeNeeds needs_of(const LogConfig& log) {
 /// Values in the true distributions of the evaluation batches: [B, T, V] each, where the task knows them.
 double truth_values(const Experiment& experiment) {
     const Task& task = *experiment.task;
+    if (!task.knows_truth()) return 0;
     const std::int64_t batch = experiment.config.train.batch_size, available = task.eval_batches(batch);
-    if (available == 0) return 0;
-    const std::int64_t one = task.fixed_batch_size() > 0 ? batch : 1;
-    if (!task.eval_batch(0, one).truth.defined()) return 0;
     const std::int64_t wanted = experiment.config.eval.batches;
     return static_cast<double>(available < 0 ? wanted : std::min(wanted, available)) * static_cast<double>(batch) *
            static_cast<double>(task.seq_len()) * static_cast<double>(task.vocab_size());

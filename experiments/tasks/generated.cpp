@@ -28,6 +28,7 @@ public:
         return draw(eval_stream_, index, batch_size, rule_->knows_truth());
     }
 
+    bool knows_truth() const override { return rule_->knows_truth(); }
     std::vector<Floor> floors() const override { return lines().floors; }
     std::vector<Floor> references() const override { return lines().references; }
     std::string best_floor() const override {

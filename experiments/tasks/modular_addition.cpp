@@ -66,6 +66,7 @@ public:
         return batch;
     }
 
+    bool knows_truth() const override { return true; }
     std::vector<Floor> floors() const override {
         return {{"none", std::log(static_cast<double>(rule_.p))}, {"sum", 0}};
     }

@@ -60,6 +60,8 @@ public:
     virtual std::int64_t eval_batches(std::int64_t batch_size) const = 0;
     /// Evaluation batch `index`, from data that training never touches.
     virtual Batch eval_batch(std::int64_t index, std::int64_t batch_size) const = 0;
+    /// Whether evaluation batches come with Batch::truth.
+    virtual bool knows_truth() const { return false; }
     /// SHA-256, as hex, of all that the task trains and evaluates on: of what its files hold, not of where they lie or
     /// how they are packed. The same for every seed. Empty for a task that draws its sequences: what it trains on
     /// follows from its keys and the seed. Cheap: computed once, when the data are read.

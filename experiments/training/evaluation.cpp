@@ -74,12 +74,15 @@ std::vector<Batch> evaluation_batches(const Experiment& experiment, std::int64_t
 }
 
 std::vector<Column> evaluation_columns(const Task& task) {
-    std::vector<Column> columns{{"loss", "nat/token", "evaluation loss"},
-                                {"accuracy", "1", "share of scored targets with the largest logit"}};
+    const bool truth = task.knows_truth();
+    std::vector<Column> columns{
+        {"loss", "nat/token", truth ? "evaluation loss, against true distributions" : "evaluation loss"},
+        {"accuracy", "1", "share of scored targets with the largest logit"}};
     if (!task.best_floor().empty())
         columns.push_back({"excess", "nat/token", "evaluation loss above floor `" + task.best_floor() + "`"});
     for (const std::string& name : task.class_names())
-        columns.push_back({"loss_" + name, "nat/token", "evaluation loss of targets of class `" + name + "`"});
+        columns.push_back({"loss_" + name, "nat/token",
+                           "evaluation loss of targets of class `" + name + (truth ? "`, as drawn" : "`")});
     return columns;
 }
 

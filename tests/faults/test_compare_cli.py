@@ -94,7 +94,7 @@ def test_order_of_runs_does_not_change_the_groups(runs):
 def test_text_has_a_line_per_group_and_fits_a_terminal(runs):
     text = headscope("compare", *runs.values()).stdout
     assert max(map(len, text.splitlines())) <= 80
-    block = text[text.index("eval/loss, nat/token: evaluation loss\n"):].splitlines()[:4]
+    block = text[text.index("eval/loss, nat/token: evaluation loss, against true distributions\n"):].splitlines()[:4]
     assert [line.split()[0] for line in block[1:3]] == ["lr=0.001", "lr=0.02"]
     mean = np.mean([last(runs[RATES[0], seed], "eval/loss") for seed in SEEDS])
     assert block[1].split()[1] == f"{mean:.4f}" and block[1].endswith("n=3") and block[3] == ""

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/experiments/probes/probe_helpers.h"
+#include "tests/experiments/tasks/task_helpers.h"
 
 namespace headscope::experiments {
 namespace {
@@ -35,6 +36,25 @@ TEST(Evaluation, LossAgainstATruthHoldsForVeryLargeLogits) {
     for (const double size : {1.0, 1e6, 1e9, 1e18, -1e18}) {
         Tensor(head).fill_(size);
         EXPECT_NEAR(evaluate(bench.model, bench.task, batches).loss, std::log(7), 1e-8) << size;
+    }
+}
+
+TEST(Evaluation, ColumnsSayWhatLossesAreScoredAgainst) {
+    // Where the targets are drawn from a known distribution, the classes' losses alone are against what was drawn.
+    const auto names = [](const Task& task) {
+        std::vector<std::string> names;
+        for (const Column& column : evaluation_columns(task))
+            if (column.name == "loss" || column.name == "loss_near") names.push_back(column.long_name);
+        return names;
+    };
+    EXPECT_EQ(names(*build_task("lag_mixture", {})),
+              (std::vector<std::string>{"evaluation loss, against true distributions",
+                                        "evaluation loss of targets of class `near`, as drawn"}));
+    EXPECT_EQ(names(*build_task("recall", {})), std::vector<std::string>{"evaluation loss"});
+    for (const char* const type :
+         {"dyck", "induction", "lag_mixture", "markov", "modular_addition", "recall", "repeat", "reversal"}) {
+        const std::unique_ptr<Task> task = build_task(type, {});
+        EXPECT_EQ(task->eval_batch(0, 2).truth.defined(), task->knows_truth()) << type;
     }
 }
 
