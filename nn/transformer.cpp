@@ -163,7 +163,7 @@ void Transformer::outline(Outline& outline, const Sizes& tokens, std::int64_t la
     y.back() = options_.vocab_size;
     if (head) head->outline(outline, x);
     else outline.multiply_add(count_of(x) * static_cast<double>(options_.vocab_size));
-    outline.step(head ? "head" : "embedding^T", "(B, T, V)", y, "logits");
+    outline.step(head ? "head" : "embedding^T", "(B, T, V)", y, "the output layer: logits");
 }
 
 namespace {
@@ -171,6 +171,7 @@ namespace {
 /// The part of the model that a parameter belongs to: "embedding", "2 x block: attn".
 std::string part_of(const std::string& name, const std::string& layers) {
     const std::string block = "blocks.0.";
+    if (name == "head.weight") return "head (the output layer)";
     if (!name.starts_with(block)) return name.substr(0, name.find('.'));
     const std::string child = name.substr(block.size(), name.find('.', block.size()) - block.size());
     return layers + "block: " + child;

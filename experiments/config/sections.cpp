@@ -21,8 +21,9 @@ void Config::fields(Fields& fields) {
 
 void ModelConfig::fields(Fields& fields) {
     fields.integer("d_model", d_model, "width of the residual stream", sizes);
-    fields.integer("num_heads", num_heads, "heads per layer", sizes);
-    fields.integer("head_dim", head_dim, "width of a head; default d_model / num_heads", sizes).given = &head_dim_given;
+    fields.integer("num_heads", num_heads, "attention heads per layer", sizes);
+    fields.integer("head_dim", head_dim, "width of an attention head; default d_model / num_heads", sizes).given =
+        &head_dim_given;
     fields.integer("num_layers", num_layers, "blocks; 0 = the embedding is read out at once",
                    {.min = 0, .max = 1'000'000});
     fields
@@ -62,7 +63,7 @@ void InitConfig::fields(Fields& fields) {
     fields.real("std", std, "standard deviation of scheme normal", {.min = 0});
     fields.real("embedding_std", embedding_std, "standard deviation of embedding and position", {.min = 0});
     fields.text_list("clone_heads", clone_heads, {"q", "k", "v", "o"},
-                     "projections in which all heads start as head 0");
+                     "projections in which all attention heads start as head 0");
     fields.real("clone_noise", clone_noise, "times N(0,1), added to every cloned head", {.min = 0});
 }
 

@@ -75,7 +75,7 @@ TEST(ModelOutline, PartsAddUpToTheParametersOfTheBuiltModel) {
     std::vector<std::string> names;
     for (const ModelOutline::Part& part : ModelOutline(small_options(), 2, 7).parts) names.push_back(part.name);
     EXPECT_EQ(names, (std::vector<std::string>{"embedding", "position", "3 x block: attn", "3 x block: ffn",
-                                               "3 x block: norm1, norm2", "norm", "head"}));
+                                               "3 x block: norm1, norm2", "norm", "head (the output layer)"}));
 }
 
 /// Each step against the shape that a look at the same place of a forward pass is shown.

@@ -43,8 +43,8 @@ TEST_F(CheckVerb, PrintsConfigWalkAndSizes) {
          {"name = \"walk\"\n", "max_len = 20\n", "# Shapes on the way through the model\n",
           "# B = 6, T = 20, d = 32, H = 2, d_k = 16, V = 13", "tokens                  (B, T)           (6, 20)\n",
           "  scores                (B, H, T, T)     (6, 2, 20, 20)            q k^T / sqrt(d_k)\n",
-          "head                    (B, T, V)        (6, 20, 13)               logits\n", "total", "FLOPs per step",
-          "optimizer state"}) {
+          "head                    (B, T, V)        (6, 20, 13)               the output layer: logits\n",
+          "head (the output layer)         ", "total", "FLOPs per step", "optimizer state"}) {
         EXPECT_NE(text.find(expected), std::string::npos) << expected << "\n" << text;
     }
 }

@@ -82,7 +82,8 @@ TEST(Describe, KeysHaveTypesDefaultsRangesAndMeaning) {
     EXPECT_TRUE(contains(tokens, "  task.path                       path              default (required)\n")) << tokens;
     const std::string model = describe_text("tables", "model");
     EXPECT_TRUE(contains(model, "default \"pre\", one of \"none\", \"pre\", \"post\"\n")) << model;
-    EXPECT_TRUE(contains(model, "default (see below), from 1 to 1000000000\n      width of a head; default d_model"));
+    EXPECT_TRUE(contains(
+        model, "default (see below), from 1 to 1000000000\n      width of an attention head; default d_model"));
     EXPECT_TRUE(contains(describe_text("modules", "norm"), "model.norm = \"pre\" by default; one of \"none\", "));
 }
 
