@@ -27,7 +27,7 @@ struct TraceResult {
     std::int64_t step;    ///< updates of the weights
 };
 
-/// Runs the tokens of `tokens_path` (/inputs and /targets, i64 [batches, B, T]) through the weights after `step`
+/// Runs the tokens of `tokens_path` (token_file.h) through the weights after `step`
 /// updates, without one those of the newest checkpoint that is whole, and writes `out`. The run's data are needed only
 /// for a step without a checkpoint; `overrides` may say where they are, and are then held against the run's. Throws
 /// UsageError when there is no such run or step, or `out` exists; IoError for what cannot be read or written; what

@@ -34,8 +34,9 @@ enum class Layout { contiguous, compressed };
 
 struct DatasetInfo {
     Dims shape;
-    Type type;     ///< `other` for any type that is not exactly one of ours (int32, big endian, compound, ...)
-    bool growing;  ///< the first axis is unlimited
+    Type type;      ///< `other` for any type that is not exactly one of ours (int32, big endian, compound, ...)
+    bool integers;  ///< of any size and byte order, signed or not: what can be read as std::int64_t
+    bool growing;   ///< the first axis is unlimited
 };
 
 class Handle;
@@ -98,9 +99,9 @@ public:
     void write_texts(const std::string& path, const std::vector<std::string>& texts,
                      Layout layout = Layout::contiguous);
 
-    /// All values, row-major. Integers of any size are read as std::int64_t and floats of any size as float or double;
-    /// integers are never read as floats nor floats as integers. A shape larger than what the file can hold is refused
-    /// before memory is taken for it.
+    /// All values, row-major. Integers of any size are read as std::int64_t, those beyond its range as its nearest end,
+    /// and floats of any size as float or double; integers are never read as floats nor floats as integers. A shape
+    /// larger than what the file can hold is refused before memory is taken for it.
     template <class T>
     std::vector<T> read(const std::string& path) const {
         std::vector<T> values(count_values(path));

@@ -85,7 +85,8 @@ DatasetInfo File::info(const std::string& path) const {
     check(rank, path, "has no shape");
     Sizes sizes(static_cast<std::size_t>(rank)), limits(sizes);
     check(H5Sget_simple_extent_dims(space, sizes.data(), limits.data()), path, "has no shape");
-    return {Dims(sizes.begin(), sizes.end()), type_in_file(type), rank > 0 && limits[0] == H5S_UNLIMITED};
+    return {Dims(sizes.begin(), sizes.end()), type_in_file(type), H5Tget_class(type) == H5T_INTEGER,
+            rank > 0 && limits[0] == H5S_UNLIMITED};
 }
 
 // A damaged or hostile file may claim any shape. What is stored bounds it: as it is without filters, and by deflate's

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -25,10 +26,10 @@ std::int64_t most_values() {
 /// The dataset's shape [batches, B, T], checked with its type. `name` is "tokens: FILE: /inputs".
 Shape check_layout(const hdf5::File& file, const std::string& dataset, const std::string& name, std::int64_t seq_len) {
     if (!file.has_dataset(dataset))
-        throw UsageError(name + " is missing; the file must hold /inputs and /targets, int64 [batches, B, T]");
+        throw UsageError(name + " is missing; the file must hold /inputs and /targets, integers [batches, B, T]");
     const hdf5::DatasetInfo info = file.info(dataset);
     const std::string shape = fmt::format("[{}]", fmt::join(info.shape, ", "));
-    if (info.type != hdf5::Type::i64) throw UsageError(name + " is not of signed 64-bit integers; write it as int64");
+    if (!info.integers) throw UsageError(name + " is not of integers; write it as int64, or integers of another size");
     if (info.shape.size() != 3)
         throw UsageError(
             fmt::format("{} is {}, of rank {}; write it as [batches, B, T]", name, shape, info.shape.size()));
@@ -92,16 +93,26 @@ TokenFile unpack(const std::string& bytes, const std::string& path) {
     return {Tensor::from(shape, all.subspan(3, half)), Tensor::from(shape, all.subspan(3 + half))};
 }
 
-/// Throws unless each value is in [least, vocab_size).
+/// A value as it was read. HDF5 gives the nearest end of int64's range for one beyond it, which uint64 can hold.
+std::string value_text(std::int64_t value) {
+    using Limits = std::numeric_limits<std::int64_t>;
+    return std::to_string(value) + (value == Limits::max() ? " or more" : value == Limits::min() ? " or less" : "");
+}
+
+/// Throws unless each value is in [least, vocab_size); a `least` of -1 is for targets.
 void check_values(const Tensor& tensor, const std::string& name, std::int64_t least, std::int64_t vocab_size) {
+    constexpr std::int64_t ignored_by_pytorch = -100;
     const Shape& shape = tensor.shape();
     const auto* values = tensor.data<std::int64_t>();
     for (std::int64_t i = 0; i < tensor.numel(); ++i) {
         if (values[i] >= least && values[i] < vocab_size) continue;
-        throw UsageError(fmt::format(
-            "{}[{}, {}, {}] is {}, but task.vocab_size = {} allows {} to {}; correct the value or task.vocab_size",
-            name, i / shape[2] / shape[1], i / shape[2] % shape[1], i % shape[2], values[i], vocab_size, least,
-            vocab_size - 1));
+        const bool is_target = least < 0;
+        throw UsageError(
+            fmt::format("{}[{}, {}, {}] is {}, but task.vocab_size = {} allows 0 to {}{}; {}", name,
+                        i / shape[2] / shape[1], i / shape[2] % shape[1], i % shape[2], value_text(values[i]),
+                        vocab_size, vocab_size - 1, is_target ? ", and -1 for a target that is not scored" : "",
+                        is_target && values[i] == ignored_by_pytorch ? "write -1 where PyTorch has -100"
+                                                                     : "correct the value or task.vocab_size"));
     }
 }
 

@@ -79,7 +79,7 @@ private:
 class TokensSettings : public TaskSettings {
 public:
     void fields(Fields& fields) override {
-        fields.path("path", path_, "HDF5 file with /inputs and /targets, int64 [batches, B, T]").required = true;
+        fields.path("path", path_, "HDF5 file with /inputs and /targets, integers [batches, B, T]").required = true;
         fields.path("eval_path", eval_path_, "a file like it for evaluation; none when empty");
         fields.integer("vocab_size", vocab_size_, "different tokens", {.min = 1, .max = 1 << 24}).required = true;
         fields.integer("seq_len", seq_len_, "tokens per sequence: the file's T", {.min = 1, .max = 1 << 20}).required =

@@ -153,8 +153,8 @@ def grid(value=0, shape=(2, 3, T), dtype=np.int64):
     return np.full(shape, value, dtype)
 
 
-def with_value(value, place=(1, 2, 3)):
-    values = grid()
+def with_value(value, place=(1, 2, 3), dtype=np.int64):
+    values = grid(dtype=dtype)
     values[place] = value
     return values
 
@@ -164,9 +164,11 @@ BAD_TOKENS = {
     "token_negative": (dict(inputs=with_value(-1)), ["/inputs", "1, 2, 3", "-1"]),
     "target_too_large": (dict(targets=with_value(99)), ["/targets", "1, 2, 3", "99"]),
     "target_too_small": (dict(targets=with_value(-2)), ["/targets", "-2"]),
-    "int32": (dict(inputs=grid(dtype=np.int32)), ["/inputs", "int64"]),
-    "unsigned": (dict(inputs=grid(dtype=np.uint64)), ["/inputs", "int64"]),
+    "pytorch_ignores": (dict(targets=with_value(-100)), ["/targets[1, 2, 3] is -100", "write -1"]),
+    "beyond_int64": (dict(inputs=with_value(2**63, dtype=np.uint64)), ["/inputs[1, 2, 3] is 9223372036854775807 or more"]),
+    "unsigned_minus_one": (dict(targets=grid(-1).astype(np.uint64)), ["/targets[0, 0, 0] is 9223372036854775807 or more"]),
     "float": (dict(inputs=grid(dtype=np.float64)), ["/inputs", "int64"]),
+    "boolean": (dict(inputs=grid(dtype=bool)), ["/inputs", "not of integers"]),
     "rank_two": (dict(inputs=grid(shape=(3, T))), ["/inputs", "[3, 6]"]),
     "other_length": (dict(inputs=grid(shape=(2, 3, 5)), targets=grid(shape=(2, 3, 5))), ["seq_len"]),
     "shapes_differ": (dict(targets=grid(shape=(2, 4, T))), ["/targets", "[2, 4, 6]"]),

@@ -16,7 +16,7 @@ public:
         options.optional("overrides", overrides_, data_overrides_doc);
         options.integer("--step", step_, {.smallest = 0},
                         "any step of the run (default: that of the newest good checkpoint)");
-        options.required("--tokens", tokens_, "HDF5 file with /inputs and /targets, int64 [batches, B, T]");
+        options.required("--tokens", tokens_, "HDF5 file with /inputs and /targets, integers [batches, B, T]");
         options.required("-o,--out", out_, "HDF5 file to write");
     }
 

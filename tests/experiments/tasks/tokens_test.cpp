@@ -134,8 +134,11 @@ TEST_F(TokensTask, ValuesOutOfRangeAreNamedWithTheirPlace) {
     expect_contains(error("inputs", V), {path("bad.h5"), "/inputs[1, 1, 3] is 7", "vocab_size = 7"});
     expect_contains(error("inputs", -1), {"/inputs[1, 1, 3] is -1"});
     expect_contains(error("targets", V), {"/targets[1, 1, 3] is 7"});
-    expect_contains(error("targets", -2), {"/targets[1, 1, 3] is -2"});
-    expect_contains(error("inputs", std::numeric_limits<std::int64_t>::min()), {"is -9223372036854775808"});
+    expect_contains(error("targets", -2),
+                    {"/targets[1, 1, 3] is -2", "allows 0 to 6, and -1 for a target that is not scored", "correct"});
+    expect_contains(error("targets", -100), {"is -100", "-1 for a target that is not scored", "write -1"});
+    expect_contains(error("inputs", -100), {"is -100", "allows 0 to 6; correct"});
+    expect_contains(error("inputs", std::numeric_limits<std::int64_t>::min()), {"is -9223372036854775808 or less"});
 }
 
 TEST_F(TokensTask, AFileWithoutAnyScoredTargetIsRefused) {
@@ -168,9 +171,46 @@ TEST_F(TokensTask, BadLayoutIsNamed) {
                         put(id, "inputs", {0, 2, 5}, {});
                     }),
                     {"/inputs is [0, 2, 5]"});
-    for (const hid_t type : {H5T_STD_I32LE, H5T_STD_U64LE, H5T_IEEE_F64LE})
+    for (const hid_t type : {H5T_IEEE_F32LE, H5T_IEEE_F64BE, H5T_STD_B64LE, H5T_C_S1})
         expect_contains(inputs_error<UsageError>([&](hid_t id) { put(id, "inputs", shape, {}, type); }),
-                        {"/inputs", "int64"});
+                        {"/inputs is not of integers", "int64"});
+}
+
+TEST_F(TokensTask, IntegersOfAnySizeAndByteOrderAreTheSameTokens) {
+    const auto task = build(good("t.h5"));
+    for (const hid_t type : {H5T_STD_I8LE, H5T_STD_U8BE, H5T_STD_I16LE, H5T_STD_U16BE, H5T_STD_U16LE, H5T_STD_I32LE,
+                             H5T_STD_I32BE, H5T_STD_U32LE, H5T_STD_I64BE, H5T_STD_U64LE, H5T_STD_U64BE}) {
+        const auto other = build(make("other.h5", [&](hid_t file) {
+            put(file, "inputs", shape, some_tokens(0), type);
+            put(file, "targets", shape, some_tokens(1), H5T_STD_I16BE);
+        }));
+        EXPECT_EQ(other->data_sha256(), task->data_sha256());
+        for (std::int64_t step = 0; step < 3; ++step) {
+            EXPECT_EQ(values_of(other->train_batch(step, 2).inputs), values_of(task->train_batch(step, 2).inputs));
+            EXPECT_EQ(values_of(other->train_batch(step, 2).targets), values_of(task->train_batch(step, 2).targets));
+        }
+    }
+    // -1 in a type as small as can hold it.
+    const auto masked = build(make("masked.h5", [&](hid_t file) {
+        std::vector<std::int64_t> targets(30, -1);
+        targets[0] = 3;
+        put(file, "inputs", shape, some_tokens(0), H5T_STD_U8LE);
+        put(file, "targets", shape, targets, H5T_STD_I8LE);
+    }));
+    EXPECT_EQ(values_of(masked->train_batch(1, 2).targets), std::vector<std::int64_t>(10, -1));
+}
+
+TEST_F(TokensTask, WhatInt64CannotHoldIsNamedWithItsPlace) {
+    std::vector<std::uint64_t> values(30, 2);
+    values[18] = std::uint64_t{1} << 63U;  // [1, 1, 3]
+    values[20] = ~std::uint64_t{0};
+    const std::string error = inputs_error<UsageError>([&](hid_t id) {
+        put(id, "inputs", shape, {}, H5T_STD_U64LE);
+        const hid_t data = H5Dopen2(id, "inputs", H5P_DEFAULT);
+        H5Dwrite(data, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
+        H5Dclose(data);
+    });
+    expect_contains(error, {"/inputs[1, 1, 3] is 9223372036854775807 or more", "allows 0 to 6"});
 }
 
 TEST_F(TokensTask, AbsurdSizesAreRefusedBeforeMemoryIsTaken) {
