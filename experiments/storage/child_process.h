@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace headscope::experiments {
 
@@ -13,5 +14,14 @@ namespace headscope::experiments {
 /// UsageError or IoError; when the child crashes, or computes for more than 5 seconds and one more per megabyte
 /// of the file, IoError names `path`. `read` must start no threads.
 std::string read_in_child(const std::string& path, const std::function<std::string()>& read);
+
+/// What the child hands on.
+using SendBytes = std::function<void(std::string_view)>;
+
+/// The same for what is too large to be held twice: `read` sends it piece by piece, and `take` gets it here while the
+/// child reads on, in order, in pieces of other sizes. It may have got some before an error is thrown. What `take`
+/// throws ends the child.
+void read_in_child(const std::string& path, const std::function<void(const SendBytes&)>& read,
+                   const std::function<void(std::string_view)>& take);
 
 }  // namespace headscope::experiments

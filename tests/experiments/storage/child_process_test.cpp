@@ -54,6 +54,53 @@ TEST(ChildProcess, EndlessWorkEnds) {
     EXPECT_TRUE(message.starts_with("file.h5: damaged")) << message;
 }
 
+TEST(ChildProcess, PiecesComeInOrderWhileTheChildReadsOn) {
+    std::string sent, got;
+    for (int i = 0; i < 300'000; ++i) sent += static_cast<char>(i * i >> 3);
+    read_in_child(
+        "file.h5",
+        [&](const SendBytes& send) {
+            for (std::size_t at = 0, size = 0; at < sent.size(); at += size++) send(sent.substr(at, size));
+        },
+        [&](std::string_view part) { got += part; });
+    EXPECT_EQ(got, sent);
+}
+
+TEST(ChildProcess, ErrorsAfterPiecesAreErrors) {
+    const auto message = [](const std::function<void(const SendBytes&)>& read) {
+        std::string got;
+        try {
+            read_in_child("file.h5", read, [&](std::string_view part) { got += part; });
+        } catch (const Error& error) {
+            return got + ": " + error.what();
+        }
+        return std::string("no error");
+    };
+    EXPECT_EQ(message([](const SendBytes& send) {
+                  send("some");
+                  throw UsageError("wrong value");
+              }),
+              "some: wrong value");
+    EXPECT_TRUE(message([](const SendBytes& send) {
+                    send("some");
+                    _exit(0);
+                }).starts_with("some: file.h5: damaged"));
+}
+
+TEST(ChildProcess, WhatTheTakerThrowsEndsTheChild) {
+    int taken = 0;
+    EXPECT_THROW(read_in_child(
+                     "file.h5",
+                     [](const SendBytes& send) {
+                         for (;;) send(std::string(100'000, 'x'));
+                     },
+                     [&](std::string_view) {
+                         if (++taken == 3) throw UsageError("enough");
+                     }),
+                 UsageError);
+    EXPECT_EQ(taken, 3);
+}
+
 TEST(ChildProcess, ChangesNothingHere) {
     int count = 1;
     read_in_child("file.h5", [&] { return std::to_string(++count); });
