@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -113,6 +114,9 @@ public:
     void read_into(const std::string& path, std::span<T> values) const {
         read_values(path, type_of<T>(), values.data(), values.size());
     }
+    /// All values of a dataset of integers with one axis, in order, as spans of some hundred thousand, or of a chunk
+    /// where that is more. So they need not be in memory at once.
+    void read_pieces(const std::string& path, const std::function<void(std::span<const std::int64_t>)>& take) const;
     std::string read_text(const std::string& path) const;
     std::vector<std::string> read_texts(const std::string& path) const;
     /// Reads a dataset of any of our types, for the sake of its checksums.

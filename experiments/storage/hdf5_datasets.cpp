@@ -155,6 +155,27 @@ void File::read_values(const std::string& path, Type type, void* values, std::si
     if (count > 0) check(H5Dread(dataset, wanted, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "cannot be read");
 }
 
+// Pieces are whole chunks, so that each is unpacked once, however large it is.
+void File::read_pieces(const std::string& path, const std::function<void(std::span<const std::int64_t>)>& take) const {
+    const Handle dataset = open_dataset(path), wanted = native_type(Type::i64);
+    const DatasetInfo found = info(path);
+    if (!found.integers || found.shape.size() != 1) fail(path, "does not hold integers along one axis");
+    const Handle creation = own(H5Dget_create_plist(dataset), H5Pclose, path, "has no layout");
+    const Handle all = own(H5Dget_space(dataset), H5Sclose, path, "has no shape");
+    hsize_t chunk = 1;
+    if (H5Pget_layout(creation) == H5D_CHUNKED) check(H5Pget_chunk(creation, 1, &chunk), path, "has no layout");
+    constexpr hsize_t least = 1 << 18;
+    const hsize_t count = count_values(path), most = std::min((least + chunk - 1) / chunk * chunk, count);
+    std::vector<std::int64_t> values(most);
+    for (hsize_t first = 0, size = 0; first < count; first += size) {
+        size = std::min(most, count - first);
+        check(H5Sselect_hyperslab(all, H5S_SELECT_SET, &first, nullptr, &size, nullptr), path, "cannot be read");
+        const Handle piece = make_space({size});
+        check(H5Dread(dataset, wanted, piece, all, H5P_DEFAULT, values.data()), path, "cannot be read");
+        take(std::span(values).first(size));
+    }
+}
+
 std::vector<std::string> File::read_texts(const std::string& path) const {
     std::vector<char*> values(count_values(path), nullptr);
     read_values(path, Type::text, values.data(), values.size());

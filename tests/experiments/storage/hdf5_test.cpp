@@ -102,6 +102,38 @@ TEST(Hdf5, RowsAreAppendedAndCut) {
     EXPECT_THROW(copy.append_rows<float>("/fixed", std::vector<float>{3, 4}), IoError);
 }
 
+TEST(Hdf5, PiecesAreAllValuesInOrder) {
+    std::vector<std::int64_t> values(600'001);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * i % 1009) - 300;
+    File file = File::create_in_memory();
+    const auto size = std::ssize(values);
+    file.write<std::int64_t>("/plain", {size}, values);
+    file.write<std::int64_t>("/one_chunk", {size}, values, Layout::compressed);
+    file.create_growing("/small_chunks", Type::i64, {});
+    file.append_rows<std::int64_t>("/small_chunks", values);
+    file.write<std::int64_t>("/nothing", {0}, {});
+    file.write<std::int64_t>("/square", {2, 2}, std::vector<std::int64_t>(4));
+    file.write<double>("/floats", {2}, std::vector<double>(2));
+    const auto read = [&](const std::string& path, std::size_t& pieces) {
+        std::vector<std::int64_t> all;
+        pieces = 0;
+        file.read_pieces(path, [&](std::span<const std::int64_t> piece) {
+            all.insert(all.end(), piece.begin(), piece.end());
+            ++pieces;
+        });
+        return all;
+    };
+    std::size_t pieces = 0;
+    for (const char* path : {"/plain", "/small_chunks"}) {
+        EXPECT_EQ(read(path, pieces), values) << path;
+        EXPECT_EQ(pieces, 3U) << path;
+    }
+    EXPECT_EQ(read("/one_chunk", pieces), values);
+    EXPECT_EQ(pieces, 1U);
+    EXPECT_TRUE(read("/nothing", pieces).empty());
+    for (const char* path : {"/square", "/floats", "/missing"}) EXPECT_THROW(read(path, pieces), IoError) << path;
+}
+
 TEST(Hdf5, EqualContentsAreEqualBytes) {
     const auto make = [](int pause) {
         File file = File::create_in_memory(512);
