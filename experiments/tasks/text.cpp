@@ -10,9 +10,7 @@
 // All losses are nat per token, so they do not compare between kinds of tokens.
 //   training batch   windows of seq_len + 1 tokens at random places of the training part; targets are the inputs moved
 //                    on by one, all scored
-//   evaluation       the held-out part cut into windows whose targets follow on without overlap, in a fixed order that
-//                    spreads the first so many batches evenly over the part; when there are fewer windows than the
-//                    batch has rows, one batch of all the windows
+//   evaluation       the held-out part in the EvaluationWindows of windows.h
 //   references       `unigram` and `bigram`: see bigram.h; models of the training part's tokens on the held-out part.
 //                    A model may get below them, so they are no floors; logs have them under /task/floors all the same,
 //                    where those of earlier versions have them
@@ -25,7 +23,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <set>
 #include <span>
@@ -39,6 +36,7 @@
 #include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/utf8.h"
+#include "experiments/tasks/windows.h"
 
 namespace headscope::experiments {
 
@@ -151,14 +149,10 @@ public:
         const std::span<const std::int32_t> all(text_.tokens);
         const auto held_out = all.subspan(static_cast<std::size_t>(text_.train_size));
         if (held_out.empty()) return;
-        windows_ = (std::ssize(held_out) - 1) / seq_len;
+        evaluation_ = EvaluationWindows(std::ssize(held_out), seq_len);
         const BigramModel model(all.first(static_cast<std::size_t>(text_.train_size)), vocab_size());
         references_ = {{"unigram", model.unigram_cross_entropy(held_out)},
                        {"bigram", model.bigram_cross_entropy(held_out)}};
-        // Multiples of a step near windows / golden ratio, modulo windows, fill a circle evenly at every stage (Weyl);
-        // coprime, so that each window comes once.
-        stride_ = std::max<std::int64_t>(1, static_cast<std::int64_t>(0.6180339887 * static_cast<double>(windows_)));
-        while (std::gcd(stride_, windows_) != 1) ++stride_;
     }
 
     std::int64_t vocab_size() const override { return std::ssize(text_.vocabulary); }
@@ -173,16 +167,11 @@ public:
         return cut(starts);
     }
 
-    std::int64_t eval_batches(std::int64_t batch_size) const override {
-        return windows_ == 0 ? 0 : std::max<std::int64_t>(1, windows_ / batch_size);
-    }
+    std::int64_t eval_batches(std::int64_t batch_size) const override { return evaluation_.batches(batch_size); }
 
     Batch eval_batch(std::int64_t index, std::int64_t batch_size) const override {
-        std::vector<std::int64_t> starts(static_cast<std::size_t>(std::min(batch_size, windows_)));
-        for (std::int64_t b = 0; b < std::ssize(starts); ++b) {
-            const std::int64_t window = (index * batch_size + b) * stride_ % windows_;
-            starts[static_cast<std::size_t>(b)] = text_.train_size + window * seq_len_;
-        }
+        std::vector<std::int64_t> starts = evaluation_.starts(index, batch_size);
+        for (std::int64_t& start : starts) start += text_.train_size;
         return cut(starts);
     }
 
@@ -218,18 +207,10 @@ public:
     }
 
 private:
-    /// Inputs [B,T] from each start on, and the targets [B,T] one token later.
     Batch cut(const std::vector<std::int64_t>& starts) const {
-        const Shape shape{std::ssize(starts), seq_len_};
-        Batch batch{Tensor::empty(shape, DType::i64), Tensor::empty(shape, DType::i64), {}, {}};
-        auto* input = batch.inputs.data<std::int64_t>();
-        auto* target = batch.targets.data<std::int64_t>();
-        for (const std::int64_t start : starts) {
-            const std::int32_t* window = text_.tokens.data() + start;
-            input = std::copy_n(window, seq_len_, input);
-            target = std::copy_n(window + 1, seq_len_, target);
-        }
-        return batch;
+        return cut_windows(starts, seq_len_, [this](std::int64_t first, std::int64_t count, std::int64_t* out) {
+            std::copy_n(text_.tokens.data() + first, count, out);
+        });
     }
 
     Text text_;
@@ -237,8 +218,7 @@ private:
     std::string path_, digest_;
     std::int64_t seq_len_;
     std::uint64_t seed_;
-    std::int64_t windows_ = 0;  ///< of the held-out part
-    std::int64_t stride_ = 1;   ///< from one window to the next in evaluation order, modulo windows_
+    EvaluationWindows evaluation_;  ///< of the held-out part
     std::vector<Floor> references_;
 };
 
