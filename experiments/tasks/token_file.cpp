@@ -1,32 +1,31 @@
 #include "experiments/tasks/token_file.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <limits>
 #include <span>
 #include <vector>
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
+#include "experiments/tasks/token_values.h"
 
 namespace headscope::experiments {
 
 namespace {
 
 /// Values of one dataset that this machine can keep: both are held three times over while they are handed on.
-std::int64_t most_values() {
-    return sysconf(_SC_PHYS_PAGES) / 8 * (sysconf(_SC_PAGE_SIZE) / static_cast<std::int64_t>(sizeof(std::int64_t)));
-}
+std::int64_t most_values() { return machine_memory() / 8 / static_cast<std::int64_t>(sizeof(std::int64_t)); }
 
 /// The dataset's shape [batches, B, T], checked with its type. `name` is "tokens: FILE: /inputs".
 Shape check_layout(const hdf5::File& file, const std::string& dataset, const std::string& name, std::int64_t seq_len) {
     if (!file.has_dataset(dataset))
-        throw UsageError(name + " is missing; the file must hold /inputs and /targets, integers [batches, B, T]");
+        throw UsageError(name +
+                         (file.has_dataset("/tokens")
+                              ? " is missing; for the stream in /tokens set task.stream = true"
+                              : " is missing; the file must hold /inputs and /targets, integers [batches, B, T]"));
     const hdf5::DatasetInfo info = file.info(dataset);
     const std::string shape = fmt::format("[{}]", fmt::join(info.shape, ", "));
     if (!info.integers) throw UsageError(name + " is not of integers; write it as int64, or integers of another size");
@@ -93,12 +92,6 @@ TokenFile unpack(const std::string& bytes, const std::string& path) {
     return {Tensor::from(shape, all.subspan(3, half)), Tensor::from(shape, all.subspan(3 + half))};
 }
 
-/// A value as it was read. HDF5 gives the nearest end of int64's range for one beyond it, which uint64 can hold.
-std::string value_text(std::int64_t value) {
-    using Limits = std::numeric_limits<std::int64_t>;
-    return std::to_string(value) + (value == Limits::max() ? " or more" : value == Limits::min() ? " or less" : "");
-}
-
 /// Throws unless each value is in [least, vocab_size); a `least` of -1 is for targets.
 void check_values(const Tensor& tensor, const std::string& name, std::int64_t least, std::int64_t vocab_size) {
     constexpr std::int64_t ignored_by_pytorch = -100;
@@ -109,7 +102,7 @@ void check_values(const Tensor& tensor, const std::string& name, std::int64_t le
         const bool is_target = least < 0;
         throw UsageError(
             fmt::format("{}[{}, {}, {}] is {}, but task.vocab_size = {} allows 0 to {}{}; {}", name,
-                        i / shape[2] / shape[1], i / shape[2] % shape[1], i % shape[2], value_text(values[i]),
+                        i / shape[2] / shape[1], i / shape[2] % shape[1], i % shape[2], token_text(values[i]),
                         vocab_size, vocab_size - 1, is_target ? ", and -1 for a target that is not scored" : "",
                         is_target && values[i] == ignored_by_pytorch ? "write -1 where PyTorch has -100"
                                                                      : "correct the value or task.vocab_size"));
@@ -119,14 +112,7 @@ void check_values(const Tensor& tensor, const std::string& name, std::int64_t le
 }  // namespace
 
 TokenFile read_token_file(const std::string& path, std::int64_t vocab_size, std::int64_t seq_len) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    const fs::file_status status = fs::status(path, ignored);
-    if (status.type() == fs::file_type::not_found)
-        throw IoError(fmt::format("tokens: {} does not exist; name an HDF5 file with /inputs and /targets", path));
-    if (status.type() == fs::file_type::directory)
-        throw IoError(fmt::format("tokens: {} is a folder; name an HDF5 file with /inputs and /targets", path));
-
+    require_tokens_file(path, "/inputs and /targets");
     const std::string inputs = fmt::format("tokens: {}: /inputs", path);
     const std::string targets = fmt::format("tokens: {}: /targets", path);
     const std::string packed = read_in_child(path, [&] { return pack(read_contents(path, inputs, targets, seq_len)); });

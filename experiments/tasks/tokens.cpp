@@ -1,4 +1,5 @@
-// Task `tokens`: batches from an HDF5 file (token_file.h), one a step, in order, beginning again at the end.
+// Task `tokens`: batches from an HDF5 file (token_file.h), one a step, in order, beginning again at the end; or, with
+// `stream`, windows of a row of tokens (stream_task.h). What follows is about the former.
 //
 // Evaluation batches come from the file `eval_path`, of the same seq_len; without it there are none. Each file must
 // have a scored target; single batches may have none.
@@ -15,8 +16,10 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/base/sha256.h"
+#include "experiments/tasks/stream_task.h"
 #include "experiments/tasks/task.h"
 #include "experiments/tasks/token_file.h"
+#include "experiments/tasks/token_stream.h"
 
 namespace headscope::experiments {
 
@@ -79,14 +82,37 @@ private:
 class TokensSettings : public TaskSettings {
 public:
     void fields(Fields& fields) override {
-        fields.path("path", path_, "HDF5 file with /inputs and /targets, integers [batches, B, T]").required = true;
+        fields
+            .path("path", path_,
+                  "HDF5 file with /inputs and /targets, integers [batches, B, T]; of a stream: with /tokens, integers "
+                  "[n]")
+            .required = true;
         fields.path("eval_path", eval_path_, "a file like it for evaluation; none when empty");
         fields.integer("vocab_size", vocab_size_, "different tokens", {.min = 1, .max = 1 << 24}).required = true;
-        fields.integer("seq_len", seq_len_, "tokens per sequence: the file's T", {.min = 1, .max = 1 << 20}).required =
-            true;
+        fields
+            .integer("seq_len", seq_len_, "tokens per sequence: the file's T; of a stream: any",
+                     {.min = 1, .max = 1 << 20})
+            .required = true;
+        fields.boolean("stream", stream_,
+                       "cut one row of tokens into windows, shuffled anew each time through, train.batch_size a step");
     }
 
-    std::unique_ptr<Task> build(std::uint64_t) const override {
+    std::unique_ptr<Task> build(std::uint64_t seed) const override {
+        return stream_ ? build_stream(seed) : build_batches();
+    }
+
+private:
+    std::unique_ptr<Task> build_stream(std::uint64_t seed) const {
+        const auto read = [this](const DataPath& path, const char* key) {
+            return read_token_stream(path.require("tokens", key), vocab_size_, seq_len_);
+        };
+        TokenStream train = read(path_, "task.path");
+        std::optional<TokenStream> eval;
+        if (!eval_path_.given.empty()) eval = read(eval_path_, "task.eval_path");
+        return make_stream_task(std::move(train), std::move(eval), vocab_size_, seq_len_, seed);
+    }
+
+    std::unique_ptr<Task> build_batches() const {
         const auto read = [this](const DataPath& path, const char* key) {
             const std::string place = path.require("tokens", key);
             TokenFile file = read_token_file(place, vocab_size_, seq_len_);
@@ -99,14 +125,15 @@ public:
         return std::make_unique<TokensTask>(std::move(train), std::move(eval), vocab_size_);
     }
 
-private:
     DataPath path_, eval_path_;
     std::int64_t vocab_size_ = 0;
     std::int64_t seq_len_ = 0;
+    bool stream_ = false;
 };
 
-const RegisterType<TaskSettings> registered_tokens("tokens", "batches from an HDF5 file, in order",
-                                                   [] { return std::make_unique<TokensSettings>(); });
+const RegisterType<TaskSettings> registered_tokens(
+    "tokens", "batches from an HDF5 file, in order, or windows of a stream of tokens",
+    [] { return std::make_unique<TokensSettings>(); });
 
 }  // namespace
 

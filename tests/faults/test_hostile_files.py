@@ -202,6 +202,13 @@ def test_tokens(name, replacement, folder):
     refuse(folder, "trace", "run", "--tokens", "train.h5", "-o", "out.h5", names="train.h5")
 
 
+@pytest.mark.parametrize("replacement", NO_TOKENS, ids=lambda make: make.__name__)
+def test_streams(replacement, folder):
+    with h5py.File(folder / "stream.h5", "w") as file:
+        replacement(file, "/tokens")
+    refuse(folder, "run", "c.toml", *SMALL, "task.stream=true", "task.path=stream.h5", "--out", "new", names="stream.h5")
+
+
 @pytest.mark.parametrize("size", [512, 4096])
 def test_tokens_behind_a_user_block(size, folder):
     """HDF5 allows one; it changes nothing."""

@@ -19,7 +19,7 @@
 
 namespace headscope::experiments {
 
-using Value = std::variant<std::int64_t, double, std::string>;
+using Value = std::variant<bool, std::int64_t, double, std::string>;
 
 /// The settings of a type with `values` written over the defaults.
 inline std::unique_ptr<TaskSettings> task_settings(const std::string& type,
