@@ -14,6 +14,7 @@
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config.h"
+#include "experiments/config/memory.h"
 #include "experiments/storage/checkpoint.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/run_folder.h"
@@ -45,23 +46,29 @@ std::int64_t vocab_size_of(const Checkpoint& checkpoint) {
 
 constexpr std::int64_t any_length = 0;  // of sequences: the model itself says what is too long for it
 
-/// Of a checkpoint: nothing but the folder of checkpoints is needed.
-Traced with_checkpoint(Checkpoint checkpoint, const std::string& tokens_path) {
-    TokenFile tokens = read_token_file(tokens_path, vocab_size_of(checkpoint), any_length);
-    return {std::move(checkpoint), std::move(tokens)};
-}
-
-/// The state asked for, or the newest checkpoint that is whole.
+/// The state asked for, or the newest checkpoint that is whole. For a file of tokens, a checkpoint needs nothing but
+/// the folder of checkpoints.
 Traced load(const std::string& run, const std::vector<std::string>& overrides, std::optional<std::int64_t> step,
-            const std::string& tokens_path, const RunHooks& hooks) {
+            const TraceSource& source, const RunHooks& hooks) {
     const std::string folder = RunPaths(run).checkpoints;
+    const auto* const file = std::get_if<TraceFile>(&source);
+    const auto* const text = std::get_if<TraceText>(&source);
     std::optional<PastRun> past;  // opened when the data are named, so that wrong ones are said to be wrong
-    if (!overrides.empty()) past = open_past_run(run, overrides);
+    if (!overrides.empty() || file == nullptr) past = open_past_run(run, overrides);
+    const auto tokens_at = [&](std::int64_t at, std::int64_t vocab_size) {
+        if (file != nullptr) return read_token_file(file->path, vocab_size, any_length);
+        if (text != nullptr) return tokens_of_text(*past->experiment.task, text->text);
+        return tokens_of_evaluation(past->experiment, at, std::get<TraceEvaluation>(source));
+    };
+    const auto with_tokens = [&](Checkpoint checkpoint) {
+        TokenFile tokens = tokens_at(checkpoint.step, vocab_size_of(checkpoint));
+        return Traced{std::move(checkpoint), std::move(tokens)};
+    };
     if (step) {
         const std::string path = folder + "/" + checkpoint_name(*step);
-        if (path_exists(path)) return with_checkpoint(load_checkpoint(path), tokens_path);
+        if (path_exists(path)) return with_tokens(load_checkpoint(path));
         if (!past) past = open_past_run(run);
-        TokenFile tokens = read_token_file(tokens_path, past->experiment.task->vocab_size(), any_length);
+        TokenFile tokens = tokens_at(*step, past->experiment.task->vocab_size());
         return {state_at(*past, *step, hooks), std::move(tokens)};
     }
     std::vector<std::string> passed_over;
@@ -71,7 +78,7 @@ Traced load(const std::string& run, const std::vector<std::string>& overrides, s
     if (!newest) throw IoError(passed_over.back());
     if (hooks.on_message)
         for (const std::string& message : passed_over) hooks.on_message(message);
-    return with_checkpoint(std::move(*newest), tokens_path);
+    return with_tokens(std::move(*newest));
 }
 
 /// Batch `index` of [batches, B, T] as [B, T].
@@ -89,6 +96,7 @@ std::int64_t count_scored(const Tensor& targets) {
 
 void write_tensor(hdf5::File& file, const std::string& path, const Tensor& tensor) {
     const hdf5::Dims shape(tensor.shape().begin(), tensor.shape().end());
+    if (tensor.dtype() == DType::i64) return file.write(path, shape, tensor.values<std::int64_t>());
     dispatch_float(tensor.dtype(), "trace",
                    [&](auto scalar) { file.write(path, shape, tensor.values<decltype(scalar)>()); });
 }
@@ -104,6 +112,7 @@ public:
         if (!dataset.all.defined()) {
             std::vector<std::int64_t> sizes{batches_};
             sizes.insert(sizes.end(), values.shape().begin(), values.shape().end());
+            count_memory(values);
             dataset = {Tensor::empty(Shape(sizes), values.dtype()), long_name};
         }
         const std::size_t size = static_cast<std::size_t>(values.numel()) * size_of(values.dtype());
@@ -122,7 +131,21 @@ private:
         Tensor all;
         std::string long_name;
     };
+
+    /// Throws when there is no room for all batches of such values, once here and twice as a file in memory.
+    void count_memory(const Tensor& values) {
+        const std::size_t size = static_cast<std::size_t>(values.numel()) * size_of(values.dtype());
+        needed_ += 3 * static_cast<double>(batches_) * static_cast<double>(size);
+        if (!available_ || needed_ <= *available_) return;
+        throw UsageError(fmt::format(
+            "trace: the values of {} batches take more memory than the {} available; trace fewer batches (--batches N "
+            "of --eval), a shorter text, or sequences one file after the other",
+            batches_, readable_bytes(*available_)));
+    }
+
     std::int64_t batches_;
+    std::optional<double> available_ = available_memory();
+    double needed_ = 0;
     std::map<std::string, Dataset> datasets_;
 };
 
@@ -181,7 +204,7 @@ private:
 };
 
 /// Runs every batch forward and backward; the gradients of the parameters add up to those of the mean over all scored
-/// targets of the file. Returns that mean, 0 when there are none, as the loss op does.
+/// targets. Returns that mean, 0 when there are none, as the loss op does.
 double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatasets& datasets) {
     PassValues values(model);
     const auto all_scored = static_cast<double>(std::max<std::int64_t>(count_scored(tokens.targets), 1));
@@ -204,7 +227,7 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatas
 }  // namespace
 
 TraceResult trace_run(const std::string& run, const std::vector<std::string>& overrides,
-                      std::optional<std::int64_t> step, const std::string& tokens_path, const std::string& out,
+                      std::optional<std::int64_t> step, const TraceSource& source, const std::string& out,
                       const RunHooks& hooks) {
     const RunPaths paths(run);
     if (!path_exists(paths.config))
@@ -213,7 +236,7 @@ TraceResult trace_run(const std::string& run, const std::vector<std::string>& ov
         throw UsageError("trace: " + out + " exists already; give another name with -o");
     check_data_overrides(overrides);
     const Config config = load_config(paths.config);
-    const auto [checkpoint, tokens] = load(run, overrides, step, tokens_path, hooks);
+    const auto [checkpoint, tokens] = load(run, overrides, step, source, hooks);
     // A checkpoint needs no log, unless the data of a run of schema 1.0 have moved.
     const auto belongs_by_log = [&] {
         if (!path_exists(paths.log)) return false;
@@ -236,6 +259,10 @@ TraceResult trace_run(const std::string& run, const std::vector<std::string>& ov
     file.set_attribute("/", "schema_name", std::string("headscope.trace"));
     file.set_attribute("/", "schema_version", std::string("1.0"));
     file.set_attribute("/", "step", checkpoint.step);
+    write_tensor(file, "/inputs", tokens.inputs);
+    file.describe("/inputs", "1", "tokens [batch, sequence, position]");
+    write_tensor(file, "/targets", tokens.targets);
+    file.describe("/targets", "1", "tokens to predict, -1 = not scored [batch, sequence, position]");
     file.write("/loss", {}, std::span<const double>(&loss, 1));
     file.describe("/loss", "nat/token", "mean cross-entropy over all scored targets");
     file.make_group("/layers");  // there, and empty, in a model without layers

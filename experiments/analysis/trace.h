@@ -1,7 +1,7 @@
-// Given tokens run through the weights of a step of a run: every value on the way and every gradient, in one HDF5 file.
+// Tokens run through the weights of a step of a run: every value on the way and every gradient, in one HDF5 file.
 //
-//   /loss                       scalar: mean cross-entropy over all scored targets of the file; 0, like its
-//                               gradients, without any
+//   /inputs, /targets           [batches, B, T]: the tokens, as --tokens takes them
+//   /loss                       scalar: mean cross-entropy over all scored targets; 0, like its gradients, without any
 //   /logits                     [batches, B, T, V]
 //   /layers/<l>/{q,k,v,head_out}           [batches, B, H, T, d]: q and k after rotation, head_out before W_o
 //   /layers/<l>/weights         [batches, B, H, T, T]: after softmax
@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/analysis/trace_tokens.h"
 #include "experiments/training/past_run.h"
 
 namespace headscope::experiments {
@@ -27,13 +28,13 @@ struct TraceResult {
     std::int64_t step;    ///< updates of the weights
 };
 
-/// Runs the tokens of `tokens_path` (token_file.h) through the weights after `step`
-/// updates, without one those of the newest checkpoint that is whole, and writes `out`. The run's data are needed only
-/// for a step without a checkpoint; `overrides` may say where they are, and are then held against the run's. Throws
-/// UsageError when there is no such run or step, or `out` exists; IoError for what cannot be read or written; what
-/// open_past_run() and state_at() throw.
+/// Runs the tokens of `source` through the weights after `step` updates, without one those of the newest checkpoint
+/// that is whole, and writes `out`. The run's data are needed only for a step without a checkpoint, a text and
+/// evaluation batches; `overrides` may say where they are, and are then held against the run's. Throws UsageError when
+/// there is no such run or step, `out` exists, or the values take more than the memory available; IoError for what
+/// cannot be read or written; what open_past_run(), state_at() and the functions of trace_tokens.h throw.
 TraceResult trace_run(const std::string& run, const std::vector<std::string>& overrides,
-                      std::optional<std::int64_t> step, const std::string& tokens_path, const std::string& out,
+                      std::optional<std::int64_t> step, const TraceSource& source, const std::string& out,
                       const RunHooks& hooks);
 
 }  // namespace headscope::experiments
