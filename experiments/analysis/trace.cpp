@@ -236,7 +236,9 @@ TraceResult trace_run(const std::string& run, const std::vector<std::string>& ov
         throw UsageError("trace: " + out + " exists already; give another name with -o");
     check_data_overrides(overrides);
     const Config config = load_config(paths.config);
-    const auto [checkpoint, tokens] = load(run, overrides, step, source, hooks);
+    const Traced traced = load(run, overrides, step, source, hooks);
+    const Checkpoint& checkpoint = traced.checkpoint;
+    const TokenFile& tokens = traced.tokens;
     // A checkpoint needs no log, unless the data of a run of schema 1.0 have moved.
     const auto belongs_by_log = [&] {
         if (!path_exists(paths.log)) return false;
