@@ -24,6 +24,7 @@ VERBS = {
     "verify": ["verify", "RUN"],
     "compare": ["compare", "RUN", "RUN-2", "--json"],
     "trace": ["trace", "RUN", "--step", 3, "--tokens", "TOKENS", "-o", "OUT"],
+    "trace_eval": ["trace", "RUN", "--eval", "-o", "OUT"],
     "replay": ["replay", "RUN", "--from", 3, "--to", 4, "--out", "OUT"],
     "fork": ["fork", "RUN", "--step", 3, "optimizer.lr=1e-4", "--out", "OUT", "--json"],
     "ablate": ["ablate", "RUN", "--step", 3, "--draws", 1],
