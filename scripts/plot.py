@@ -195,11 +195,11 @@ def plot(options):
             out.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
                 write(out / name, content)
-                print(out / name)
+                print(shown(str(out / name)))
         except OSError as error:
             raise Refused(f"{out}: {error.strerror}", 74)
     for name, error in failed.items():
-        print(f"plot: {name}: {what_failed(error)}", file=sys.stderr)
+        print(f"plot: {name}: {shown(what_failed(error))}", file=sys.stderr)
     damaged = any(isinstance(error, (OSError, KeyError)) for error in failed.values())
     return 74 if damaged else 1 if failed else 0
 
@@ -219,7 +219,7 @@ def main(given=None):
     try:
         return plot(arguments(given))
     except Refused as refused:
-        print(f"plot: {refused}", file=sys.stderr)
+        print(f"plot: {shown(str(refused))}", file=sys.stderr)
         return refused.code
 
 

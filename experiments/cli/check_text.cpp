@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "experiments/base/errors.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/text_tokens.h"
 #include "experiments/config/config.h"
 #include "experiments/config/memory.h"
@@ -36,13 +37,13 @@ std::string readable_flops(double flops) {
 
 void print_walk(const nn::TransformerOptions& options, std::int64_t batch, std::int64_t length) {
     const nn::BlockOptions& block = options.block;
-    fmt::print("# Shapes on the way through the model\n");
-    fmt::print("# B = {}, T = {}, d = {}, H = {}, d_k = {}, V = {}\n\n", batch, length, block.d_model, block.num_heads,
-               options.head_dim(), options.vocab_size);
+    print_out("# Shapes on the way through the model\n");
+    print_out("# B = {}, T = {}, d = {}, H = {}, d_k = {}, V = {}\n\n", batch, length, block.d_model, block.num_heads,
+              options.head_dim(), options.vocab_size);
     for (const nn::Outline::Step& step : nn::ModelOutline(options, batch, length).steps) {
         const std::string line = fmt::format("{:<24}{:<17}{:<26}{}", step.name, step.symbols,
                                              fmt::format("({})", fmt::join(step.sizes, ", ")), step.note);
-        fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+        print_out("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
     }
 }
 
@@ -50,43 +51,43 @@ void print_walk_of_text(const Experiment& experiment, const std::string& text) {
     const nn::TransformerOptions& options = experiment.model;
     const std::vector<TextTokens> cuts = cut_text(*experiment.task, text);
     for (const TextTokens& cut : cuts) {
-        if (&cut != &cuts.front()) fmt::print("\n");
+        if (&cut != &cuts.front()) print_out("\n");
         const std::int64_t length = std::ssize(cut.ids);
         if (options.position == nn::PositionEncoding::learned && length > options.max_len)
             throw UsageError(
                 fmt::format("check: the text has {} tokens and model.max_len = {}; shorten it, or make "
                             "model.max_len larger",
                             length, options.max_len));
-        fmt::print("# The text as {} tokens: {}\n\n", length, cut.how);
-        fmt::print("{:<24}{}\n", "tokens", fmt::join(cut.tokens, " | "));
-        fmt::print("{:<24}{}\n", "ids", fmt::join(cut.ids, " | "));
-        fmt::print("{:<24}[{}, {}], the model's input, a row per token; as a batch of one (1, {}, {})\n\n", "X", length,
-                   options.block.d_model, length, options.block.d_model);
+        print_out("# The text as {} tokens: {}\n\n", length, cut.how);
+        print_out("{:<24}{}\n", "tokens", fmt::join(cut.tokens, " | "));
+        print_out("{:<24}{}\n", "ids", fmt::join(cut.ids, " | "));
+        print_out("{:<24}[{}, {}], the model's input, a row per token; as a batch of one (1, {}, {})\n\n", "X", length,
+                  options.block.d_model, length, options.block.d_model);
 
         print_walk(options, 1, length);
     }
 }
 
 void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std::optional<double> available) {
-    fmt::print("\n# Parameters\n\n");
+    print_out("\n# Parameters\n\n");
     const std::int64_t batch = experiment.config.train.batch_size, length = experiment.task->seq_len();
     const nn::ModelOutline outline(experiment.model, batch, length);
     for (const nn::ModelOutline::Part& part : outline.parts)
-        fmt::print("{:<32}{:>20}\n", part.name, readable_count(part.parameters));
-    fmt::print("{:<32}{:>20}\n", "total", readable_count(outline.parameters));
+        print_out("{:<32}{:>20}\n", part.name, readable_count(part.parameters));
+    print_out("{:<32}{:>20}\n", "total", readable_count(outline.parameters));
 
-    fmt::print("\n# Memory of a training step (estimate)\n\n");
+    print_out("\n# Memory of a training step (estimate)\n\n");
     for (const MemoryEstimate::Part& part : memory.parts) {
-        fmt::print("{:<32}{:>20}\n", part.name, readable_bytes(part.bytes));
+        print_out("{:<32}{:>20}\n", part.name, readable_bytes(part.bytes));
     }
-    fmt::print("{:<32}{:>20}\n", "total", readable_bytes(memory.total()));
-    if (available) fmt::print("{:<32}{:>20}\n", "available here", readable_bytes(*available));
+    print_out("{:<32}{:>20}\n", "total", readable_bytes(memory.total()));
+    if (available) print_out("{:<32}{:>20}\n", "available here", readable_bytes(*available));
 
-    fmt::print("\n# Arithmetic\n\n");
-    fmt::print("{:<32}{:>20}\n", "tokens per step", readable_count(static_cast<double>(batch * length)));
-    fmt::print("{:<32}{:>20}\n", "FLOPs per step", readable_flops(outline.flops));
-    fmt::print("{:<32}{:>20}\n", "FLOPs of the run",
-               readable_flops(outline.flops * static_cast<double>(experiment.config.train.steps)));
+    print_out("\n# Arithmetic\n\n");
+    print_out("{:<32}{:>20}\n", "tokens per step", readable_count(static_cast<double>(batch * length)));
+    print_out("{:<32}{:>20}\n", "FLOPs per step", readable_flops(outline.flops));
+    print_out("{:<32}{:>20}\n", "FLOPs of the run",
+              readable_flops(outline.flops * static_cast<double>(experiment.config.train.steps)));
 }
 
 }  // namespace
@@ -94,11 +95,11 @@ void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std
 void print_check(const std::string& config, const std::vector<std::string>& overrides,
                  const std::optional<std::string>& text) {
     const Experiment experiment = build_experiment_of_any_size(load_config(config, overrides));
-    for (const std::string& note : experiment.notes()) fmt::print(stderr, "{}\n", note);
+    for (const std::string& note : experiment.notes()) print_note(note + "\n");
     const std::optional<double> available = available_memory();
     const MemoryEstimate memory = estimate_memory(experiment);
 
-    fmt::print("# Resolved config\n\n{}\n", experiment.config.resolved());
+    print_out("# Resolved config\n\n{}\n", experiment.config.resolved());
     if (text) print_walk_of_text(experiment, *text);
     else print_walk(experiment.model, experiment.config.train.batch_size, experiment.task->seq_len());
     print_sizes(experiment, memory, available);

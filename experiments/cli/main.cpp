@@ -1,18 +1,16 @@
 // The command line: reads the arguments, runs one verb, turns exceptions into exit codes with one clear message.
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <iostream>
 #include <new>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <system_error>
 
 #include "autograd/parallel.h"
 #include "experiments/base/errors.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/standard_streams.h"
 #include "experiments/cli/verb.h"
 
@@ -39,11 +37,6 @@ const std::atomic<bool>& stop_on_signals() {
     return stop;
 }
 
-void print_error(const std::string& message) {
-    std::istringstream lines(message);
-    for (std::string line; std::getline(lines, line);) std::cerr << "headscope: " << line << '\n';
-}
-
 /// Parses and runs; returns the exit code of what needs no exception.
 int run_command_line(int argc, char** argv) {
     const std::optional<cli::Command> command = cli::read_command_line(argc, argv);
@@ -65,32 +58,28 @@ int main(int argc, char** argv) {
     try {
         return run_command_line(argc, argv);
     } catch (const Stopped& error) {
-        print_error(error.what());
+        cli::print_error(error.what());
         return exit_stopped;
     } catch (const CheckFailed& error) {
-        print_error(error.what());
+        cli::print_error(error.what());
         return exit_check_failed;
     } catch (const NumericError& error) {
-        print_error(error.what());
+        cli::print_error(error.what());
         return exit_numeric;
     } catch (const IoError& error) {
-        print_error(error.what());
+        cli::print_error(error.what());
         return exit_io;
     } catch (const std::filesystem::filesystem_error& error) {
-        print_error(error.path1().string() + ": cannot be looked at: " + error.code().message());
+        cli::print_error(error.path1().string() + ": cannot be looked at: " + error.code().message());
         return exit_io;
     } catch (const Error& error) {  // UsageError, and what the engine refuses
-        print_error(error.what());
+        cli::print_error(error.what());
         return exit_usage;
     } catch (const std::bad_alloc&) {
-        print_error("out of memory; make the model, the batch or seq_len smaller");
+        cli::print_error("out of memory; make the model, the batch or seq_len smaller");
         return exit_usage;
-    } catch (const std::system_error& error) {
-        const bool output = std::ferror(stdout) != 0;
-        print_error((output ? "standard output: cannot be written: " : "unexpected error: ") + error.code().message());
-        return output ? exit_io : exit_check_failed;
     } catch (const std::exception& error) {
-        print_error(std::string("unexpected error: ") + error.what());
+        cli::print_error(std::string("unexpected error: ") + error.what());
         return exit_check_failed;
     }
 }

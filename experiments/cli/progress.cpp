@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "experiments/cli/output.h"
 #include "experiments/cli/text_lines.h"
 
 namespace headscope::experiments::cli {
@@ -86,10 +87,10 @@ void ProgressPrinter::show(const std::string& text) {
     if (terminal_) {
         // One column less than there are: a full line makes some terminals wrap.
         const auto room = static_cast<std::size_t>(std::max(width_of(stream_) - 1, 0));
-        write("\r" + first_columns(text, room) + "\x1b[K");
+        write("\r" + first_columns(printable(text), room) + "\x1b[K");
         drawn_ = true;
     } else {
-        write(text + "\n");
+        write(printable(text) + "\n");
     }
 }
 
@@ -109,7 +110,7 @@ void ProgressPrinter::update(const std::string& text) {
 
 void ProgressPrinter::line(const std::string& text) {
     erase();
-    write(text + "\n");
+    write(printable(text) + "\n");
 }
 
 void ProgressPrinter::erase() {

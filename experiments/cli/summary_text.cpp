@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "experiments/cli/output.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/summary_parts.h"
 #include "experiments/cli/text_lines.h"
@@ -102,7 +103,7 @@ std::string to_text(const RunSummary& summary) {
 
 void print_summary(const std::string& folder, bool json) {
     const RunSummary summary = read_summary(folder);
-    fmt::print("{}\n", json ? to_json(summary) : to_text(summary));
+    print_out("{}\n", json ? to_json(summary) : to_text(summary));
 }
 
 }  // namespace headscope::experiments::cli

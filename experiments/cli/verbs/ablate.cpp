@@ -5,6 +5,7 @@
 #include "experiments/analysis/ablation_file.h"
 #include "experiments/base/errors.h"
 #include "experiments/cli/ablation_text.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verb.h"
 #include "experiments/training/evaluation.h"
@@ -68,7 +69,7 @@ public:
         write_ablation(file, run.run_id, result);
         printer.erase();
         const AblationReport report{run.paths.folder, file, task.floors(), task.references()};
-        fmt::print("{}", json_ ? to_json(result, report) : to_text(result, report));
+        print_text(json_ ? to_json(result, report) : to_text(result, report));
     }
 
 private:

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "experiments/cli/comparison_text.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/verb.h"
 #include "experiments/storage/run_folder.h"
 
@@ -27,7 +28,7 @@ public:
         std::vector<ComparedRun> compared;
         for (const std::string& run : runs_) compared.push_back(read_compared_run(run_folder_of(run), asked_));
         const Comparison comparison = experiments::compare(compared, asked_, against_);
-        fmt::print("{}\n", json_ ? to_json(comparison) : to_text(comparison));
+        print_out("{}\n", json_ ? to_json(comparison) : to_text(comparison));
     }
 
 private:

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "experiments/cli/kinds.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/verb.h"
 
 namespace headscope::experiments::cli {
@@ -14,7 +15,7 @@ public:
         options.required("name", name_, "as `headscope list KIND` prints it");
     }
 
-    void run(const std::atomic<bool>&) override { std::fputs(describe_text(kind_, name_).c_str(), stdout); }
+    void run(const std::atomic<bool>&) override { print_text(describe_text(kind_, name_)); }
 
 private:
     std::string kind_, name_;

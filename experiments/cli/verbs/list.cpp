@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "experiments/cli/kinds.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/verb.h"
 
 namespace headscope::experiments::cli {
@@ -13,7 +14,7 @@ public:
         options.optional("kind", kind_, "such as probes (default: prints the kinds)");
     }
 
-    void run(const std::atomic<bool>&) override { std::fputs(list_text(kind_).c_str(), stdout); }
+    void run(const std::atomic<bool>&) override { print_text(list_text(kind_)); }
 
 private:
     std::string kind_;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "experiments/cli/output.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verb.h"
 #include "experiments/training/run.h"
@@ -27,11 +28,11 @@ public:
         const ReplayResult result =
             replay_run(run_, from_, to_, overrides_, {.out = out_, .hooks = hooks_of(printer, stop)});
         printer.erase();
-        fmt::print("{}/log.h5: steps {} to {} of {}; ", result.folder, result.from, result.to, run_);
+        print_out("{}/log.h5: steps {} to {} of {}; ", result.folder, result.from, result.to, run_);
         if (result.compared.rows > 0)
-            fmt::print("all {} rows that the run has too, in {} series, are the same bit for bit\n",
-                       result.compared.rows, result.compared.series);
-        else fmt::print("the run has no row of these steps, so nothing could be compared\n");
+            print_out("all {} rows that the run has too, in {} series, are the same bit for bit\n",
+                      result.compared.rows, result.compared.series);
+        else print_out("the run has no row of these steps, so nothing could be compared\n");
     }
 
 private:

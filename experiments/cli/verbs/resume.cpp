@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "experiments/cli/output.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/summary_text.h"
 #include "experiments/cli/verb.h"
@@ -31,8 +32,8 @@ public:
             return;
         }
         const Config config = load_config(run_ + "/config.toml", overrides_);
-        fmt::print("{} is finished at step {}; nothing to do ({} goes further)\n", run_, result.steps_done,
-                   result.steps_done == config.train.steps ? "train.steps=N" : "eval.patience=0");
+        print_out("{} is finished at step {}; nothing to do ({} goes further)\n", run_, result.steps_done,
+                  result.steps_done == config.train.steps ? "train.steps=N" : "eval.patience=0");
     }
 
 private:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "autograd/profile.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/profile_text.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/summary_text.h"
@@ -38,8 +39,8 @@ public:
             return;
         }
         const RunSummary summary = read_summary(result.folder);
-        fmt::print("{}\n", json_ ? add_profile(to_json(summary), profile->rows())
-                                 : to_text(summary) + "\n" + to_text(profile->rows()));
+        print_out("{}\n", json_ ? add_profile(to_json(summary), profile->rows())
+                                : to_text(summary) + "\n" + to_text(profile->rows()));
     }
 
 private:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "experiments/base/errors.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/progress.h"
 #include "experiments/cli/verb.h"
 
@@ -38,7 +39,7 @@ public:
         const std::string loss = result.scored == 0
                                      ? "no target is scored"
                                      : fmt::format("loss {:.6f} over {} scored targets", result.loss, result.scored);
-        fmt::print("{}: {}, weights of step {}\n", out_, loss, result.step);
+        print_out("{}: {}, weights of step {}\n", out_, loss, result.step);
     }
 
 private:

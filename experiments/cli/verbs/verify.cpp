@@ -6,6 +6,7 @@
 
 #include "experiments/analysis/verification.h"
 #include "experiments/base/errors.h"
+#include "experiments/cli/output.h"
 #include "experiments/cli/verb.h"
 
 namespace headscope::experiments::cli {
@@ -51,10 +52,10 @@ public:
             std::filesystem::is_directory(path_) ? verify_run(path_) : std::vector<FileReport>{verify_file(path_)};
         const auto wrong = std::ranges::count_if(reports, [](const FileReport& report) { return !report.good(); });
         if (json_) {
-            fmt::print("{}\n", to_json(path_, reports, wrong == 0));
+            print_out("{}\n", to_json(path_, reports, wrong == 0));
         } else {
-            fmt::print("{}", to_text(reports));
-            if (wrong == 0) fmt::print("all is well: {} {}\n", reports.size(), reports.size() == 1 ? "file" : "files");
+            print_text(to_text(reports));
+            if (wrong == 0) print_out("all is well: {} {}\n", reports.size(), reports.size() == 1 ? "file" : "files");
         }
         if (wrong > 0) {
             std::fflush(stdout);

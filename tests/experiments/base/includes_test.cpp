@@ -95,6 +95,22 @@ TEST(Includes, OnlyTheirOwnFloorsKnowHdf5TomlAndTheTerminal) {
     }
 }
 
+TEST(Includes, OnlyOutputWritesToAStandardStream) {
+    static const std::regex writes(
+        R"re(fmt::print\(|std::(cout|cerr|clog)|\b(printf|puts|putchar|fputs|fprintf|fwrite)\()re");
+    std::size_t found = 0;
+    for (const std::string& file : project_files()) {
+        std::ifstream text(source_folder / file);
+        for (std::string line; std::getline(text, line);) {
+            if (!std::regex_search(line, writes)) continue;
+            // The progress bar has sequences of its own around a text made printable.
+            if (file == "experiments/cli/output.cpp" || file == "experiments/cli/progress.cpp") ++found;
+            else ADD_FAILURE() << file << ": " << line << "; print by experiments/cli/output.h";
+        }
+    }
+    EXPECT_GE(found, 3u) << "hardly any was found; does the test still know how they are written?";
+}
+
 TEST(Includes, OnlyStorageKnowsPathsInsideALog) {
     static const std::regex path_of(R"re("/?(train|eval|heads|task|config|parameters|events)/[a-z_/]*/[a-z_]*")re"
                                     R"re(|"/(train|eval|heads|task|config|parameters|events)/?[a-z_]*")re");
