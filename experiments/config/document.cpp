@@ -24,10 +24,9 @@ void Problems::raise() const {
                std::tie(b.place.source, b.place.line, b.place.column);
     });
     std::string message;
-    for (const Problem& problem : sorted) {
-        if (!message.empty()) message += '\n';
-        message += problem.place.text + ": " + problem.message;
-    }
+    for (std::size_t i = 0; i < std::min(sorted.size(), shown); ++i)
+        message += (i == 0 ? "" : "\n") + sorted[i].place.text + ": " + sorted[i].message;
+    if (sorted.size() > shown) message += fmt::format("\nand {} more problems like these", sorted.size() - shown);
     throw UsageError(message);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,9 +20,15 @@ struct SourcePosition {
 /// Everything wrong with a config, collected so that all of it is reported at once.
 class Problems {
 public:
+    /// How many of them raise() lists.
+    static constexpr std::size_t shown = 20;
+
     void add(const SourcePosition& place, const std::string& message) { list_.push_back({place, message}); }
     bool empty() const { return list_.empty(); }
-    /// Throws UsageError, a line per problem in the order of their places, unless there is none.
+    /// So many that this one will hardly be listed: looking for what may have been meant instead is not worth its time.
+    bool crowded() const { return list_.size() >= 50 * shown; }
+    /// Throws UsageError, a line per problem in the order of their places, unless there is none. When there are more
+    /// than `shown`, a last line has the number of the others.
     void raise() const;
 
 private:

@@ -245,7 +245,8 @@ private:
             if (known && item.kind == TomlValue::Kind::unset) continue;
             if (!known) {
                 problems_.add(item.key_place,
-                              fmt::format("unknown key {}{}", path, suggestion(item.key, field_.choices)));
+                              fmt::format("unknown key {}{}", path,
+                                          problems_.crowded() ? "" : suggestion(item.key, field_.choices)));
                 good = false;
             } else if (is_list(item, path) || is_no_number(item, path) || !read_integer(item, path, table[item.key])) {
                 good = false;

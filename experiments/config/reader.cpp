@@ -143,6 +143,7 @@ private:
 
     void report_unknown(const Section& section, const TomlValue& item, const std::vector<std::string>& tables) {
         const std::string path = join_path(section.name, item.key);
+        if (problems_.crowded()) return problems_.add(item.key_place, "unknown key " + path);
         const std::vector<std::string> owners = types_with(section.name, item.key);
         if (!owners.empty()) {
             const std::string type = join_path(section.name, "type");
