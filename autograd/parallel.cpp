@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "autograd/error.h"
+#include "autograd/floating_point.h"
 
 namespace headscope {
 namespace {
@@ -109,6 +110,7 @@ private:
     }
 
     void help(int number) {
+        use_exact_arithmetic();
         inside = true;
         for (std::uint32_t seen = 0;;) {
             await([&] { return region_.load() != seen; },

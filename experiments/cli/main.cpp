@@ -8,6 +8,7 @@
 #include <string>
 #include <system_error>
 
+#include "autograd/floating_point.h"
 #include "autograd/parallel.h"
 #include "experiments/base/errors.h"
 #include "experiments/cli/output.h"
@@ -56,6 +57,7 @@ int main(int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file over its size limit is then an error of write(), with a message
     std::signal(SIGCHLD, SIG_DFL);  // who started us may have ignored it, and we wait for our children
     try {
+        use_exact_arithmetic();
         return run_command_line(argc, argv);
     } catch (const Stopped& error) {
         cli::print_error(error.what());

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 
+#include "autograd/floating_point.h"
+
 namespace headscope::experiments {
 
 void run_training_loop(TrainingState& state, const Observers& observers, LoopEnd end, const std::atomic<bool>* stop) {
     for (;;) {
+        use_exact_arithmetic();  // whatever was loaded since main(), such as a filter that HDF5 found for the data
         const bool at_end = state.steps_done() == end.step;
         if (at_end && !end.looks_at_weights) return;
         if (stop != nullptr && stop->load()) throw StopRequested();
