@@ -45,6 +45,8 @@ def open_file(path, schemas=("headscope.log",)):
     The last line of our files is a checksum; HDF5 does not check what it parses, and damage can crash it. A file that
     another tool has rewritten has no such line and is read as it is. Raises OSError for a damaged file and for one
     whose schema_name is none of `schemas`."""
+    if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():  # a FIFO would be waited for
+        raise OSError(f"{path}: is not a file")
     for _ in range(5):
         before = os.stat(path).st_ino
         content = pathlib.Path(path).read_bytes()

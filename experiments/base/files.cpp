@@ -2,15 +2,20 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <filesystem>
+#include <limits>
+#include <new>
 #include <system_error>
 #include <utility>
 
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 
 namespace headscope::experiments {
@@ -33,6 +38,73 @@ const char* mend(int error) {
         default: return "";
     }
 }
+
+/// What is at a path, other than a regular file.
+const char* kind_of(mode_t mode) {
+    switch (mode & S_IFMT) {
+        case S_IFIFO: return "a FIFO";
+        case S_IFCHR:
+        case S_IFBLK: return "a device";
+        case S_IFSOCK: return "a socket";
+        case S_IFDIR: return "a folder";
+        default: return "something else";
+    }
+}
+
+void refuse_unless_regular(const std::string& path, mode_t mode) {
+    if (!S_ISREG(mode)) throw IoError(fmt::format("{}: is {}, not a file; name a file", path, kind_of(mode)));
+}
+
+bool is_terminal(const std::string& path) {
+    const Descriptor file = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    return file >= 0 && ::isatty(file) != 0;
+}
+
+[[noreturn]] void fail_too_large(const std::string& path, std::size_t size, double room) {
+    throw IoError(fmt::format("{}: cannot be read: it has {} MB, and there is memory for {:.0f}", path, size >> 20U,
+                              std::floor(room / (1 << 20))));
+}
+
+/// What has been read so far.
+class Input {
+public:
+    /// `expected`: how many bytes there probably are.
+    Input(const std::string& path, std::size_t expected, std::size_t most) : path_(path), most_(most) {
+        make_room(expected + least);
+    }
+
+    /// As read() of the next bytes. Throws IoError when there are more than `most`.
+    ssize_t read_some(int file) {
+        if (size_ == bytes_.size()) make_room(size_ + least);
+        const ssize_t got = ::read(file, bytes_.data() + size_, bytes_.size() - size_);
+        if (got > 0) size_ += static_cast<std::size_t>(got);
+        if (size_ > most_)
+            throw IoError(fmt::format("{}: goes on after {} MB, which is more than it may have", path_, most_ >> 20U));
+        return got;
+    }
+
+    bool empty() const { return size_ == 0; }
+
+    std::string take() {
+        bytes_.resize(size_);
+        return std::move(bytes_);
+    }
+
+private:
+    static constexpr std::size_t least = 1 << 16;
+
+    void make_room(std::size_t size) {
+        try {
+            bytes_.resize(size);
+        } catch (const std::bad_alloc&) {
+            fail_too_large(path_, size, static_cast<double>(size_));
+        }
+    }
+
+    const std::string& path_;
+    std::size_t most_, size_ = 0;
+    std::string bytes_;
+};
 
 }  // namespace
 
@@ -175,22 +247,53 @@ std::vector<std::string> list_folder(const std::string& path) {
     return names;
 }
 
+void require_regular_file(const std::string& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) fail_io(path, "cannot be opened", errno);
+    refuse_unless_regular(path, status.st_mode);
+}
+
 std::string read_file(const std::string& path) {
-    const Descriptor file = open_file(path, O_RDONLY);
+    require_regular_file(path);
+    const Descriptor file = open_file(path, O_RDONLY | O_NONBLOCK);
     if (file < 0) fail_io(path, "cannot be opened", errno);
     struct stat status {};
     if (::fstat(file, &status) != 0) fail_io(path, "cannot be read", errno);
-    std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
-    std::size_t size = 0;
-    for (;;) {  // to the end of the file rather than to st_size, which is 0 for a pipe
-        if (size == bytes.size()) bytes.resize(size + (1 << 16));
-        const ssize_t got = ::read(file, bytes.data() + size, bytes.size() - size);
+    refuse_unless_regular(path, status.st_mode);  // it may be another one by now
+    const auto size = static_cast<std::size_t>(status.st_size);
+    const double room = available_memory().value_or(std::numeric_limits<double>::infinity());
+    if (static_cast<double>(size) > room) fail_too_large(path, size, room);
+    constexpr std::size_t growth = 16 << 20;  // files of /proc say that they are empty, and some have no end
+    Input input(path, size, size + growth);
+    for (;;) {
+        const ssize_t got = input.read_some(file);
         if (got < 0 && errno != EINTR) fail_io(path, "cannot be read", errno);
-        if (got == 0) break;
-        if (got > 0) size += static_cast<std::size_t>(got);
+        if (got == 0) return input.take();
     }
-    bytes.resize(size);
-    return bytes;
+}
+
+std::string read_file_or_pipe(const std::string& path, std::size_t most_bytes) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) fail_io(path, "cannot be opened", errno);
+    const bool terminal = S_ISCHR(status.st_mode) && is_terminal(path);
+    if (!S_ISFIFO(status.st_mode) && !terminal) refuse_unless_regular(path, status.st_mode);
+    const Descriptor file(open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+    if (file < 0) fail_io(path, "cannot be opened", errno);
+    Input input(path, 0, most_bytes);
+    bool met = !S_ISFIFO(status.st_mode), alone = false;  // has there been anybody at the other end? was it waited for?
+    for (;;) {
+        const ssize_t got = input.read_some(file);
+        if (got > 0 || (got < 0 && errno == EINTR)) continue;
+        if (got < 0 && errno != EAGAIN) fail_io(path, "cannot be read", errno);
+        if (got < 0) met = true;  // and has not written yet
+        else if (met || !input.empty()) return input.take();
+        else if (alone) throw IoError(path + ": is a FIFO that nobody writes to; name a file");
+        constexpr int forever = -1, patience = 2000;  // ms
+        pollfd end{file, POLLIN, 0};
+        const int ready = ::poll(&end, 1, met ? forever : patience);
+        alone = ready == 0;
+        if (ready > 0) met = true;
+    }
 }
 
 void make_folders(const std::string& path) {

@@ -1,5 +1,5 @@
 // Files and folders. FileReplacement is what writes files: temporary name, fsync, rename, fsync of the folder. The tail
-// of a log (log_tail.h) alone grows in place.
+// of a log (log_tail.h) alone grows in place. What is read is a regular file of a bounded size.
 #pragma once
 
 #include <cstddef>
@@ -74,8 +74,16 @@ void sync_folder(const std::string& folder);
 /// Removes what killed processes left of FileReplacement in a folder. For whoever owns the folder: a resumed run.
 void remove_temporary_files(const std::string& folder);
 
-/// Whole file. Throws IoError.
+/// Throws IoError when there is something at `path` that is no regular file: a FIFO, device or socket would be waited
+/// for, or never end. Nothing is opened for that, which would tell whoever writes to a FIFO.
+void require_regular_file(const std::string& path);
+
+/// Whole file. Throws IoError, also when it is no regular file, or larger than the memory that is left.
 std::string read_file(const std::string& path);
+
+/// The same, of at most `most_bytes`, from what may be a pipe or a terminal instead: `headscope run <(make_config)`,
+/// /dev/stdin. Waits for whoever has the pipe open for writing, and when nobody comes for 2 seconds, throws.
+std::string read_file_or_pipe(const std::string& path, std::size_t most_bytes);
 
 /// False only when there is nothing: throws IoError when the disk or the permissions do not let us know, for what
 /// cannot be seen is not to be taken for missing.

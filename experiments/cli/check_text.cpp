@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 #include "experiments/cli/output.h"
 #include "experiments/cli/text_tokens.h"
@@ -94,7 +95,7 @@ void print_sizes(const Experiment& experiment, const MemoryEstimate& memory, std
 
 void print_check(const std::string& config, const std::vector<std::string>& overrides,
                  const std::optional<std::string>& text) {
-    const Experiment experiment = build_experiment_of_any_size(load_config(config, overrides));
+    const Experiment experiment = build_experiment_of_any_size(load_users_config(config, overrides));
     for (const std::string& note : experiment.notes()) print_note(note + "\n");
     const std::optional<double> available = available_memory();
     const MemoryEstimate memory = estimate_memory(experiment);

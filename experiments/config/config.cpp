@@ -30,8 +30,19 @@ Config parse_config(const std::string& text, const std::string& path, const std:
     return config;
 }
 
+namespace {
+
+constexpr std::size_t most_bytes_of_config = 16 << 20;
+
+}  // namespace
+
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
-    return parse_config(read_file(path), path, overrides);
+    require_regular_file(path);
+    return load_users_config(path, overrides);
+}
+
+Config load_users_config(const std::string& path, const std::vector<std::string>& overrides) {
+    return parse_config(read_file_or_pipe(path, most_bytes_of_config), path, overrides);
 }
 
 std::string Config::resolved() const {

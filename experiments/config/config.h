@@ -153,8 +153,11 @@ void for_each_choice(AnyConfig& config, Visitor&& visit) {
 /// file's key; whole tables go before their keys). Where an override chooses a type (optimizer.type=sgd), the file's
 /// keys of the type before (optimizer.beta1) are left out and named in Config::notes. Throws UsageError with *every*
 /// problem found, a line each: file:line:column, what is wrong, the nearest known key or the values allowed. Throws
-/// IoError when the file cannot be read.
+/// IoError when the file cannot be read, has more than 16 MB, or is none.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The same of a config that a user names, which may come through a pipe: `headscope run <(make_config)`.
+Config load_users_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// The same from text; `path` names it in messages.
 Config parse_config(const std::string& text, const std::string& path, const std::vector<std::string>& overrides = {});

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <memory>
 
 #include "experiments/base/errors.h"
@@ -106,17 +105,6 @@ MemoryEstimate estimate_memory(const Experiment& experiment) {
     }
     if (needs.weights_before) estimate.parts.push_back({"weights before the update, for probes", parameters});
     return estimate;
-}
-
-std::optional<double> available_memory() {
-    std::ifstream file("/proc/meminfo");
-    std::string name, unit;
-    double kibibytes = 0;
-    while (file >> name >> kibibytes) {
-        if (name == "MemAvailable:") return kibibytes * 1024;
-        std::getline(file, unit);
-    }
-    return std::nullopt;
 }
 
 void refuse_if_too_large(const MemoryEstimate& estimate, double available) {

@@ -26,9 +26,6 @@ struct MemoryEstimate {
 /// An attention from outside is taken for the fused softmax, which keeps no weights for the backward pass.
 MemoryEstimate estimate_memory(const Experiment& experiment);
 
-/// MemAvailable of /proc/meminfo in bytes; nothing when the system does not tell.
-std::optional<double> available_memory();
-
 /// Throws UsageError with both numbers and the largest part when `estimate` is more than `available` bytes.
 void refuse_if_too_large(const MemoryEstimate& estimate, double available);
 

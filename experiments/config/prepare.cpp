@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 #include "experiments/config/config.h"
 #include "experiments/config/memory.h"

@@ -1,6 +1,7 @@
 #include "experiments/storage/child_process.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -51,7 +52,10 @@ void send(int pipe, AnswerPart part, std::string_view bytes) {
     send(pipe, bytes);
 }
 
-[[noreturn]] void be_child(int pipe, rlim_t most_seconds, const std::function<void(const SendBytes&)>& read) {
+[[noreturn]] void be_child(pid_t parent, int pipe, rlim_t most_seconds,
+                           const std::function<void(const SendBytes&)>& read) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);     // nobody waits for the answer of a parent that was killed
+    if (::getppid() != parent) ::_exit(1);  // that was before
     const rlimit no_core{0, 0}, time{most_seconds, most_seconds};
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &time);
@@ -121,10 +125,11 @@ void read_in_child(const std::string& path, const std::function<void(const SendB
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_io(path, "no pipe to read it through", errno);
     const rlim_t seconds = most_seconds(path);
+    const pid_t parent = ::getpid();
     const pid_t child = ::fork();
     if (child == 0) {
         ::close(ends[0]);  // so that writing fails when nobody reads any more
-        be_child(ends[1], seconds, read);
+        be_child(parent, ends[1], seconds, read);
     }
     const int fork_error = errno;
     ::close(ends[1]);

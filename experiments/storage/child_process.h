@@ -12,7 +12,7 @@ namespace headscope::experiments {
 
 /// Calls `read` in a child process and returns the bytes that it returned. An Error thrown there is thrown here, as
 /// UsageError or IoError; when the child crashes, or computes for more than 5 seconds and one more per megabyte
-/// of the file, IoError names `path`. `read` must start no threads.
+/// of the file, IoError names `path`. The child ends when this process does. `read` must start no threads.
 std::string read_in_child(const std::string& path, const std::function<std::string()>& read);
 
 /// What the child hands on.

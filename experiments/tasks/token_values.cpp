@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 
 namespace headscope::experiments {
 
@@ -18,6 +19,7 @@ void require_tokens_file(const std::string& path, const std::string& datasets) {
         throw IoError(fmt::format("tokens: {} does not exist; name an HDF5 file with {}", path, datasets));
     if (status.type() == fs::file_type::directory)
         throw IoError(fmt::format("tokens: {} is a folder; name an HDF5 file with {}", path, datasets));
+    require_regular_file(path);
 }
 
 std::string token_text(std::int64_t value) {

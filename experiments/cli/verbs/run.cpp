@@ -27,7 +27,7 @@ public:
 
     void run(const std::atomic<bool>& stop) override {
         // Everything that can be wrong with the config and the data is found before the folder is made.
-        const Experiment experiment = build_experiment(load_config(config_, overrides_));
+        const Experiment experiment = build_experiment(load_users_config(config_, overrides_));
         ProgressPrinter printer(stderr);
         for (const std::string& note : experiment.notes()) printer.line(note);
         std::optional<Profile> profile;
