@@ -201,14 +201,19 @@ std::vector<std::int32_t> BytePairs::encode_piece(std::string_view piece) const 
 }
 
 std::vector<std::int32_t> BytePairs::encode(std::string_view text) const {
-    std::unordered_map<std::string_view, std::vector<std::int32_t>> known;
     std::vector<std::int32_t> tokens;
+    encode(text, [&](std::span<const std::int32_t> piece) { tokens.insert(tokens.end(), piece.begin(), piece.end()); });
+    return tokens;
+}
+
+void BytePairs::encode(std::string_view text,
+                       const std::function<void(std::span<const std::int32_t> tokens)>& use) const {
+    std::unordered_map<std::string_view, std::vector<std::int32_t>> known;
     for_each_piece(text, [&](std::string_view piece) {
         const auto [found, is_new] = known.try_emplace(piece);
         if (is_new) found->second = encode_piece(piece);
-        tokens.insert(tokens.end(), found->second.begin(), found->second.end());
+        use(found->second);
     });
-    return tokens;
 }
 
 std::string BytePairs::decode(const std::vector<std::int32_t>& tokens) const {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -29,6 +31,8 @@ public:
 
     /// Joins pairs in the order in which they were learnt. Every byte must be a token; see first_unknown().
     std::vector<std::int32_t> encode(std::string_view text) const;
+    /// The same, handed over piece by piece.
+    void encode(std::string_view text, const std::function<void(std::span<const std::int32_t> tokens)>& use) const;
     std::string decode(const std::vector<std::int32_t>& tokens) const;
 
     /// The place of the first byte of `text` that is no token, or npos.

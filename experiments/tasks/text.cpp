@@ -35,6 +35,7 @@
 #include "experiments/tasks/bigram.h"
 #include "experiments/tasks/byte_pair.h"
 #include "experiments/tasks/task.h"
+#include "experiments/tasks/token_row.h"
 #include "experiments/tasks/utf8.h"
 #include "experiments/tasks/windows.h"
 
@@ -44,37 +45,86 @@ namespace {
 
 /// A text's tokens, the training part first, and how to make tokens of another text.
 struct Text {
-    std::vector<std::int32_t> tokens;
+    TokenRow tokens;
     std::int64_t train_size = 0;  ///< tokens of the training part
     std::vector<std::string> vocabulary;
     std::function<bool(char32_t)> knows;
     std::function<std::vector<std::int32_t>(const std::vector<char32_t>&)> encode;  ///< of characters it knows
 };
 
-using Characters = std::span<const char32_t>;
-
 constexpr const char* how_to_make_it =
     ", or make it: `scripts/fetch_data kjv` writes data/kjv.txt, `scripts/fetch_data tang` data/tang.txt";
 
-std::vector<char32_t> read_characters(const std::string& path) {
+/// Calls use(code point) for each; one byte after the other where all are ASCII.
+template <class Use>
+void for_each_character(std::string_view bytes, const std::string& name, Use&& use) {
+    for (std::size_t at = 0; at < bytes.size();) {
+        const auto byte = static_cast<unsigned char>(bytes[at]);
+        if (byte < 0x80) {
+            use(char32_t{byte});
+            ++at;
+        } else {
+            use(next_code_point(bytes, at, name));
+        }
+    }
+}
+
+/// UTF-8, and what one pass over it tells.
+struct Characters {
+    std::string_view bytes;
+    std::int64_t count = 0;
+    std::vector<bool> occurs;  ///< by code point
+
+    /// Throws UsageError when `all` is no UTF-8.
+    Characters(std::string_view all, const std::string& name) : bytes(without_byte_order_mark(all)), occurs(0x110000) {
+        std::vector<char> found(occurs.size());
+        const std::size_t mark = all.size() - bytes.size();  // errors count the bytes of the file
+        for (std::size_t at = mark; at < all.size(); ++count) {
+            const auto byte = static_cast<unsigned char>(all[at]);
+            if (byte < 0x80) found[byte] = 1, ++at;
+            else found[next_code_point(all, at, name)] = 1;
+        }
+        occurs.assign(found.begin(), found.end());
+    }
+
+    /// Bytes of the last `characters`.
+    std::size_t bytes_of_last(std::int64_t characters) const {
+        std::size_t size = 0;
+        while (characters > 0) {
+            ++size;
+            const auto byte = static_cast<unsigned char>(bytes[bytes.size() - size]);
+            if ((byte & 0xC0U) != 0x80U) --characters;
+        }
+        return size;
+    }
+};
+
+std::string read_bytes(const std::string& path) {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored))
         throw IoError(fmt::format("text: {} is a folder; name a file in task.path", path));
-    const std::string bytes = read_file(path);
+    std::string bytes = read_file(path);
     if (bytes.empty()) throw UsageError(fmt::format("text: {} is empty; name a UTF-8 file with text in it", path));
-    return decode_utf8(bytes, "text: " + path);
+    return bytes;
 }
 
-Text by_character(Characters all, std::size_t train_size) {
-    std::vector<std::int32_t> token_of(0x110000, -1);
-    for (const char32_t point : all) token_of[point] = 0;
-    Text text;
+Text by_character(const Characters& all, std::int64_t held_out) {
+    std::vector<std::int32_t> token_of(all.occurs.size(), -1);
+    std::vector<std::string> vocabulary;
     for (char32_t point = 0; point < token_of.size(); ++point) {
-        if (token_of[point] < 0) continue;
-        token_of[point] = static_cast<std::int32_t>(text.vocabulary.size());
-        text.vocabulary.push_back(encode_utf8(point));
+        if (!all.occurs[point]) continue;
+        token_of[point] = static_cast<std::int32_t>(vocabulary.size());
+        vocabulary.push_back(encode_utf8(point));
     }
-    text.train_size = static_cast<std::int64_t>(train_size);
+    Text text{TokenRow(std::ssize(vocabulary)), all.count - held_out, std::move(vocabulary), {}, {}};
+    std::visit(
+        [&]<class Token>(std::vector<Token>& tokens) {
+            tokens.resize(static_cast<std::size_t>(all.count));
+            Token* token = tokens.data();
+            for_each_character(all.bytes, "text",
+                               [&](char32_t point) { *token++ = static_cast<Token>(token_of[point]); });
+        },
+        text.tokens.values());
     const auto table = std::make_shared<const std::vector<std::int32_t>>(std::move(token_of));
     text.knows = [table](char32_t point) { return (*table)[point] >= 0; };
     text.encode = [table](const std::vector<char32_t>& points) {
@@ -83,20 +133,19 @@ Text by_character(Characters all, std::size_t train_size) {
         for (const char32_t point : points) tokens.push_back((*table)[point]);
         return tokens;
     };
-    text.tokens = text.encode({all.begin(), all.end()});
     return text;
 }
 
-std::string to_utf8(Characters points) {
+std::string to_utf8(const std::vector<char32_t>& points) {
     std::string bytes;
     for (const char32_t point : points) bytes += encode_utf8(point);
     return bytes;
 }
 
-Text by_byte_pairs(Characters all, std::size_t train_size, std::int64_t vocab_size, const std::string& path) {
-    const std::string training = to_utf8(all.first(train_size));
-    const std::string held_out = to_utf8(all.subspan(train_size));
-    const auto pairs = std::make_shared<const BytePairs>(training, held_out, vocab_size);
+Text by_byte_pairs(const Characters& all, std::int64_t held_out, std::int64_t vocab_size, const std::string& path) {
+    const std::string_view training = all.bytes.substr(0, all.bytes.size() - all.bytes_of_last(held_out));
+    const std::string_view rest = all.bytes.substr(training.size());
+    const auto pairs = std::make_shared<const BytePairs>(training, rest, vocab_size);
     if (pairs->single_bytes() > vocab_size)
         throw UsageError(
             fmt::format("text: {} has {} different bytes, and each is a token; task.bpe_vocab = {} must be "
@@ -107,14 +156,20 @@ Text by_byte_pairs(Characters all, std::size_t train_size, std::int64_t vocab_si
             "text: {} gives {} byte-pair tokens, after which no pair occurs twice; task.bpe_vocab = {} must "
             "be at most that, or the text longer",
             path, pairs->size(), vocab_size));
-    Text text;
+    Text text{TokenRow(vocab_size), 0, {}, {}, {}};
     for (const std::string& bytes : pairs->bytes()) text.vocabulary.push_back(readable(bytes));
     text.knows = [pairs](char32_t point) { return pairs->first_unknown(encode_utf8(point)) == std::string::npos; };
     text.encode = [pairs](const std::vector<char32_t>& points) { return pairs->encode(to_utf8(points)); };
-    text.tokens = pairs->encode(training);
-    text.train_size = std::ssize(text.tokens);
-    const std::vector<std::int32_t> rest = pairs->encode(held_out);
-    text.tokens.insert(text.tokens.end(), rest.begin(), rest.end());
+    std::visit(
+        [&]<class Token>(std::vector<Token>& tokens) {
+            const auto add = [&](std::span<const std::int32_t> piece) {
+                for (const std::int32_t token : piece) tokens.push_back(static_cast<Token>(token));
+            };
+            pairs->encode(training, add);
+            text.train_size = std::ssize(tokens);
+            pairs->encode(rest, add);
+        },
+        text.tokens.values());
     return text;
 }
 
@@ -123,16 +178,17 @@ struct Unseen {
     std::int64_t kinds = 0, occurrences = 0, held_out = 0;  ///< held_out: all characters of that part
 };
 
-Unseen unseen_characters(Characters training, Characters held_out) {
-    std::vector<bool> seen(0x110000);
-    for (const char32_t point : training) seen[point] = true;
+Unseen unseen_characters(const Characters& all, std::int64_t held_out) {
+    const std::size_t training_bytes = all.bytes.size() - all.bytes_of_last(held_out);
+    std::vector<bool> seen(all.occurs.size());
+    for_each_character(all.bytes.substr(0, training_bytes), "text", [&](char32_t point) { seen[point] = true; });
     std::set<char32_t> kinds;
-    Unseen unseen{.held_out = std::ssize(held_out)};
-    for (const char32_t point : held_out) {
-        if (seen[point]) continue;
+    Unseen unseen{.held_out = held_out};
+    for_each_character(all.bytes.substr(training_bytes), "text", [&](char32_t point) {
+        if (seen[point]) return;
         kinds.insert(point);
         ++unseen.occurrences;
-    }
+    });
     unseen.kinds = std::ssize(kinds);
     return unseen;
 }
@@ -146,11 +202,11 @@ public:
           digest_(std::move(digest)),
           seq_len_(seq_len),
           seed_(seed) {
-        const std::span<const std::int32_t> all(text_.tokens);
-        const auto held_out = all.subspan(static_cast<std::size_t>(text_.train_size));
-        if (held_out.empty()) return;
-        evaluation_ = EvaluationWindows(std::ssize(held_out), seq_len);
-        const BigramModel model(all.first(static_cast<std::size_t>(text_.train_size)), vocab_size());
+        const std::int64_t size = text_.tokens.size(), train_size = text_.train_size;
+        if (size == train_size) return;
+        evaluation_ = EvaluationWindows(size - train_size, seq_len);
+        const BigramModel model(text_.tokens.part(0, train_size), vocab_size());
+        const TokenSpan held_out = text_.tokens.part(train_size, size);
         references_ = {{"unigram", model.unigram_cross_entropy(held_out)},
                        {"bigram", model.bigram_cross_entropy(held_out)}};
     }
@@ -209,7 +265,7 @@ public:
 private:
     Batch cut(const std::vector<std::int64_t>& starts) const {
         return cut_windows(starts, seq_len_, [this](std::int64_t first, std::int64_t count, std::int64_t* out) {
-            std::copy_n(text_.tokens.data() + first, count, out);
+            text_.tokens.copy(first, count, out);
         });
     }
 
@@ -236,14 +292,14 @@ public:
 
     std::unique_ptr<Task> build(std::uint64_t seed) const override {
         const std::string path = path_.require("text", "task.path", how_to_make_it);
-        const std::vector<char32_t> characters = read_characters(path);
+        const std::string bytes = read_bytes(path);
+        const Characters characters(bytes, "text: " + path);
         const auto held_out_characters =
-            static_cast<std::size_t>(eval_fraction_ * static_cast<double>(characters.size()));
-        const std::size_t train_characters = characters.size() - held_out_characters;
-        Text text = tokens_ == "bpe" ? by_byte_pairs(characters, train_characters, bpe_vocab_, path)
-                                     : by_character(characters, train_characters);
+            static_cast<std::int64_t>(eval_fraction_ * static_cast<double>(characters.count));
+        Text text = tokens_ == "bpe" ? by_byte_pairs(characters, held_out_characters, bpe_vocab_, path)
+                                     : by_character(characters, held_out_characters);
 
-        const std::int64_t held_out = std::ssize(text.tokens) - text.train_size;
+        const std::int64_t held_out = text.tokens.size() - text.train_size;
         const std::int64_t need = seq_len_ + 1;  // a window and the target of its last token
         const char* const unit = tokens_ == "bpe" ? "tokens" : "characters";
         std::vector<std::string> short_parts;
@@ -256,9 +312,8 @@ public:
                 fmt::format("text: {} is too short for task.seq_len = {} and task.eval_fraction = {}: {}; "
                             "use a longer text, a smaller task.seq_len or another task.eval_fraction",
                             path, seq_len_, eval_fraction_, fmt::join(short_parts, ", ")));
-        const Characters all(characters);
-        const Unseen unseen = unseen_characters(all.first(train_characters), all.subspan(train_characters));
-        return std::make_unique<TextTask>(std::move(text), unseen, path, sha256(to_utf8(characters)), seq_len_, seed);
+        const Unseen unseen = unseen_characters(characters, held_out_characters);
+        return std::make_unique<TextTask>(std::move(text), unseen, path, sha256(characters.bytes), seq_len_, seed);
     }
 
 private:

@@ -33,28 +33,34 @@ Lead lead_of(unsigned char byte) {
 
 }  // namespace
 
-std::vector<char32_t> decode_utf8(std::string_view bytes, const std::string& name) {
+std::string_view without_byte_order_mark(std::string_view bytes) {
     const std::string_view mark = "\xEF\xBB\xBF";
+    return bytes.starts_with(mark) ? bytes.substr(mark.size()) : bytes;
+}
+
+char32_t next_code_point(std::string_view bytes, std::size_t& at, const std::string& name) {
+    const auto first = static_cast<unsigned char>(bytes[at]);
+    const Lead lead = lead_of(first);
+    if (lead.length == 0) fail(name, at, first, "no character begins with this byte");
+    char32_t point = lead.bits;
+    for (std::size_t i = 1; i < lead.length; ++i) {
+        if (at + i == bytes.size()) fail(name, at, first, "the text ends in the middle of this character");
+        const auto next = static_cast<unsigned char>(bytes[at + i]);
+        if ((next & 0xC0U) != 0x80U) fail(name, at, first, "a continuation byte is missing");
+        point = (point << 6U) | (next & 0x3FU);
+    }
+    if (point < lead.smallest) fail(name, at, first, "an overlong form");
+    if (point >= 0xD800 && point <= 0xDFFF) fail(name, at, first, "a surrogate, which is no character");
+    if (point > 0x10FFFF) fail(name, at, first, "a value above U+10FFFF");
+    at += lead.length;
+    return point;
+}
+
+std::vector<char32_t> decode_utf8(std::string_view bytes, const std::string& name) {
     std::vector<char32_t> points;
     points.reserve(bytes.size());
-    std::size_t at = bytes.substr(0, mark.size()) == mark ? mark.size() : 0;
-    while (at < bytes.size()) {
-        const auto first = static_cast<unsigned char>(bytes[at]);
-        const Lead lead = lead_of(first);
-        if (lead.length == 0) fail(name, at, first, "no character begins with this byte");
-        char32_t point = lead.bits;
-        for (std::size_t i = 1; i < lead.length; ++i) {
-            if (at + i == bytes.size()) fail(name, at, first, "the text ends in the middle of this character");
-            const auto next = static_cast<unsigned char>(bytes[at + i]);
-            if ((next & 0xC0U) != 0x80U) fail(name, at, first, "a continuation byte is missing");
-            point = (point << 6U) | (next & 0x3FU);
-        }
-        if (point < lead.smallest) fail(name, at, first, "an overlong form");
-        if (point >= 0xD800 && point <= 0xDFFF) fail(name, at, first, "a surrogate, which is no character");
-        if (point > 0x10FFFF) fail(name, at, first, "a value above U+10FFFF");
-        points.push_back(point);
-        at += lead.length;
-    }
+    for (std::size_t at = bytes.size() - without_byte_order_mark(bytes).size(); at < bytes.size();)
+        points.push_back(next_code_point(bytes, at, name));
     return points;
 }
 

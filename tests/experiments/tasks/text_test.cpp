@@ -98,6 +98,38 @@ TEST(Bigram, ProbabilitiesSumToOne) {
     }
 }
 
+TEST(Bigram, CountsInATableAsInAMap) {
+    for (const std::int32_t length : {64, 4096}) {  // the second is long beside its 121 pairs, and gets a table
+        Symbols text;
+        std::uint32_t random = 1;
+        for (std::int32_t i = 0; i < length; ++i) {
+            random = random * 1664525 + 1013904223;
+            text.push_back(i < 11 ? i : static_cast<std::int32_t>((random >> 16U) % 11));
+        }
+        const BigramModel model(text, 11);
+        double N = 0, T = 0, sum = 0;
+        std::map<std::int32_t, double> count, begins;
+        std::map<std::pair<std::int32_t, std::int32_t>, double> pairs;
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            T += count[text[i]]++ == 0 ? 1 : 0;
+            ++N;
+            if (i > 0) ++pairs[{text[i - 1], text[i]}], ++begins[text[i - 1]];
+        }
+        const auto probability = [&](std::int32_t a, std::int32_t b) {
+            double successors = 0;
+            for (const auto& [pair, times] : pairs) successors += pair.first == a ? 1 : 0;
+            const double unigram = (count[b] + T / 11) / (N + T);
+            const auto found = pairs.find({a, b});
+            return ((found == pairs.end() ? 0 : found->second) + successors * unigram) / (begins[a] + successors);
+        };
+        for (const std::int32_t a : {0, 4, 10})
+            for (const std::int32_t b : {1, 2, 10}) EXPECT_DOUBLE_EQ(model.bigram(b, a), probability(a, b));
+        const Symbols other{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 4, 1, 4};
+        for (std::size_t i = 1; i < other.size(); ++i) sum -= std::log(probability(other[i - 1], other[i]));
+        EXPECT_NEAR(model.bigram_cross_entropy(other), sum / 13, 1e-14) << length;
+    }
+}
+
 TEST_F(TextTask, VocabularyIsSortedCodePointsOfTheWholeFile) {
     const auto task = build_task(
         "text",
