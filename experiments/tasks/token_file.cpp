@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 #include "experiments/storage/child_process.h"
 #include "experiments/storage/hdf5.h"
@@ -16,8 +17,23 @@ namespace headscope::experiments {
 
 namespace {
 
-/// Values of one dataset that this machine can keep: both are held three times over while they are handed on.
-std::int64_t most_values() { return machine_memory() / 8 / static_cast<std::int64_t>(sizeof(std::int64_t)); }
+/// Values of one dataset that there is memory for: both are held three times over while they are handed on.
+std::int64_t most_values() {
+    constexpr double bytes_per_value = 64, unknown = 1LL << 36;
+    return static_cast<std::int64_t>(available_memory().value_or(unknown) / bytes_per_value);
+}
+
+/// Compression makes tokens 10 to 60 times smaller. What grows by far more is made to fill memory, or a mistake.
+void check_expansion(const std::string& path, const Shape& shape) {
+    constexpr double most_times = 100, harmless = 64 << 20;
+    const double bytes = 2 * sizeof(std::int64_t) * static_cast<double>(shape.numel());
+    const auto size = static_cast<double>(std::filesystem::file_size(path));
+    if (bytes <= std::max(harmless, most_times * size)) return;
+    throw UsageError(
+        fmt::format("tokens: {}: /inputs and /targets {} take {:.0f} MB, {:.0f} times the size of the file; more than "
+                    "{:.0f} times is refused: write them with less compression, or split the file",
+                    path, shape.str(), bytes / 1e6, bytes / size, most_times));
+}
 
 /// The dataset's shape [batches, B, T], checked with its type. `name` is "tokens: FILE: /inputs".
 Shape check_layout(const hdf5::File& file, const std::string& dataset, const std::string& name, std::int64_t seq_len) {
@@ -61,6 +77,7 @@ Contents read_contents(const std::string& path, const std::string& inputs, const
     if (const Shape other = check_layout(file, "/targets", targets, seq_len); !(other == shape))
         throw UsageError(
             fmt::format("{} is {}, but /inputs is {}; give both one shape", targets, other.str(), shape.str()));
+    check_expansion(path, shape);
     return {shape, file.read<std::int64_t>("/inputs"), file.read<std::int64_t>("/targets")};
 }
 

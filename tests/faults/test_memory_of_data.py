@@ -3,26 +3,27 @@
 import os
 import subprocess
 
+import h5py
 import numpy as np
 import pytest
 
-from cli_tools import command
+from cli_tools import command, write_config
 from disk import SANITIZED
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers take memory and time of their own")
 
-REST = 60 << 20  # of the program without data
+REST = 120 << 20  # of the program without data, and of the one that starts it
 TINY = ["model.d_model=8", "model.num_heads=2", "model.d_ff=8", "model.num_layers=1", "train.steps=1", "eval.batches=1"]
 
 
-def peak(*arguments, cwd):
-    """Bytes that the command takes at its most, and seconds of CPU."""
+def peak(*arguments, cwd, code=0):
+    """Bytes that the command takes at its most, seconds of CPU, and what it says of errors."""
     process = subprocess.Popen(command(arguments), cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     error = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, error
-    return usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
+    assert process.returncode == code, error
+    return usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime, error
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
@@ -35,6 +36,29 @@ def test_a_large_text(letters, tokens, tmp_path):
     (tmp_path / "t.toml").write_text('name = "t"\n[task]\ntype = "text"\npath = "text.txt"\nseq_len = 8\n'
                                      f'tokens = "{tokens}"\nbpe_vocab = 60\n')
     for verb in (["check", "t.toml"], ["run", "t.toml", *TINY, "--out", "run"]):
-        memory, seconds = peak(*verb, cwd=tmp_path)
+        memory, seconds, _ = peak(*verb, cwd=tmp_path)
         assert memory < 3 * size + REST, f"{memory / size:.1f} times the text"
         assert tokens == "bpe" or seconds < 10, f"{seconds:.1f} s"  # some 0.8 on a quiet machine
+
+
+def test_tokens_that_expand(tmp_path):
+    """Three megabytes of compressed zeros that stand for three gigabytes."""
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        for name in ("inputs", "targets"):
+            data = file.create_dataset(name, (120_000, 32, 48), np.int64, chunks=(1000, 32, 48), compression="gzip")
+            for begin in range(0, 120_000, 1000):
+                data[begin:begin + 1000] = 0
+    write_config(tmp_path / "c.toml", tmp_path / "bomb.h5", 7, 48)
+    memory, seconds, error = peak("check", "c.toml", cwd=tmp_path, code=2)
+    assert "bomb.h5" in error and "more than 100 times is refused" in error, error
+    assert memory < REST and seconds < 2
+
+
+def test_tokens_that_are_compressed_well(tmp_path):
+    with h5py.File(tmp_path / "good.h5", "w") as file:
+        random = np.random.default_rng(1).integers(0, 2, (400, 32, 48))
+        for name in ("inputs", "targets"):
+            file.create_dataset(name, data=random, chunks=(20, 32, 48), compression="gzip", shuffle=True)
+    assert 8 * 2 * random.size > 30 * (tmp_path / "good.h5").stat().st_size
+    write_config(tmp_path / "c.toml", tmp_path / "good.h5", 2, 48)
+    peak("check", "c.toml", cwd=tmp_path)
