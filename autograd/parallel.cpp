@@ -9,11 +9,16 @@
 
 #include <immintrin.h>
 #include <omp.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <vector>
 
 #include "autograd/error.h"
 #include "autograd/floating_point.h"
@@ -21,7 +26,8 @@
 namespace headscope {
 namespace {
 
-int threads = omp_get_max_threads();
+constexpr int most_threads = 1024;
+int threads = std::clamp(omp_get_max_threads(), 1, most_threads);
 thread_local int limit = 0;  // of a ThreadLimit; 0: none
 thread_local bool inside = false;
 
@@ -128,19 +134,26 @@ private:
         }
     }
 
-    /// Makes helpers until there are `count`. They live as long as the program, in OpenMP teams that never end.
+    /// Makes helpers until there are `count`, or as many as the system allows. They live as long as the program, in
+    /// OpenMP teams that never end. OpenMP ends the program when it gets no thread, so it is asked for what can be had.
     void make(int count) {
-        const int more = count - made_;
+        if (count <= wished_) return;
+        wished_ = count;
+        const int more = possible_threads(count - made_ + 1) - 1;
         if (more <= 0) return;
-        std::thread([this, first = made_, more] {
+        try {
+            std::thread([this, first = made_, more] {
 #pragma omp parallel num_threads(more)
-            help(first + omp_get_thread_num());
-        }).detach();
-        made_ = count;
+                help(first + omp_get_thread_num());
+            }).detach();
+        } catch (const std::system_error&) {
+            return;
+        }
+        made_ += more;
     }
 
-    std::mutex busy_;  // held by the thread whose region is open
-    int made_ = 0;
+    std::mutex busy_;            // held by the thread whose region is open
+    int made_ = 0, wished_ = 0;  // helpers there are, and were asked for
     // The open region, written before open_ and read by who has taken a chunk.
     void (*call_)(void*, std::int64_t) = nullptr;
     void* body_ = nullptr;
@@ -163,11 +176,74 @@ Helpers& helpers() {
 namespace {
 
 void check_threads(int count) {
-    if (count < 1 || count > 1024)
+    if (count < 1 || count > most_threads)
         throw Error("threads: " + std::to_string(count) + " is not a number of threads; give 1 to 1024");
 }
 
+/// Bytes of the stacks that OpenMP gives its threads: a number and B, K, M or G, K when there is none; 0 when it is not
+/// said, or not understood.
+std::size_t openmp_stack_size() {
+    const char* text = std::getenv("OMP_STACKSIZE");
+    if (text == nullptr) text = std::getenv("GOMP_STACKSIZE");
+    if (text == nullptr) return 0;
+    char* end = nullptr;
+    const double number = std::strtod(text, &end);
+    while (*end == ' ') ++end;
+    double unit = 1024;
+    switch (*end) {
+        case 'b':
+        case 'B': unit = 1; break;
+        case 'm':
+        case 'M': unit = 1 << 20; break;
+        case 'g':
+        case 'G': unit = 1 << 30; break;
+        default: break;
+    }
+    return number >= 1 && number * unit < 1e18 ? static_cast<std::size_t>(number * unit) : 0;
+}
+
+/// Has OpenMP been told (GOMP_CPU_AFFINITY, OMP_PLACES) to bind threads to CPUs that this process has none of?
+bool binds_to_missing_cpus() {
+    cpu_set_t ours;
+    CPU_ZERO(&ours);
+    if (sched_getaffinity(0, sizeof ours, &ours) != 0) return false;
+    for (int place = 0; place < omp_get_num_places(); ++place) {
+        std::vector<int> cpus(static_cast<std::size_t>(omp_get_place_num_procs(place)));
+        omp_get_place_proc_ids(place, cpus.data());
+        const auto is_ours = [&](int cpu) {
+            return cpu < CPU_SETSIZE && CPU_ISSET(static_cast<std::size_t>(cpu), &ours);
+        };
+        if (std::ranges::none_of(cpus, is_ours)) return true;
+    }
+    return false;
+}
+
 }  // namespace
+
+// Threads like those of OpenMP, all at once, which wait until the last is there and end.
+int possible_threads(int wanted) {
+    if (binds_to_missing_cpus()) return 1;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    const std::size_t stack = openmp_stack_size();
+    if (stack > 0) pthread_attr_setstacksize(&attributes, stack);
+    std::mutex gate;
+    std::vector<pthread_t> tried;
+    {
+        const std::lock_guard closed(gate);
+        const auto wait = [](void* mutex) -> void* {
+            const std::lock_guard opened(*static_cast<std::mutex*>(mutex));
+            return nullptr;
+        };
+        for (pthread_t thread; static_cast<int>(tried.size()) + 1 < wanted;) {
+            if (pthread_create(&thread, &attributes, wait, &gate) != 0) break;
+            tried.push_back(thread);
+        }
+    }
+    for (const pthread_t thread : tried) pthread_join(thread, nullptr);
+    pthread_attr_destroy(&attributes);
+    return static_cast<int>(tried.size()) + 1;
+}
 
 void set_num_threads(int count) {
     check_threads(count);

@@ -1,4 +1,7 @@
 // The command line: reads the arguments, runs one verb, turns exceptions into exit codes with one clear message.
+#include <fmt/format.h>
+#include <sys/mman.h>
+
 #include <atomic>
 #include <csignal>
 #include <exception>
@@ -38,12 +41,33 @@ const std::atomic<bool>& stop_on_signals() {
     return stop;
 }
 
+/// The HDF5 library crashes in places where it gets no memory. So what it takes at its least is asked for first.
+void require_some_memory() {
+    constexpr std::size_t least = 64 << 20;
+    void* const memory = ::mmap(nullptr, least, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        throw IoError("less than 64 MB of memory can be had; raise the limit on it (ulimit -v, ulimit -d)");
+    ::munmap(memory, least);
+}
+
+int threads_to_use() {
+    const int wanted = num_threads(), possible = possible_threads(wanted);
+    if (possible < wanted)
+        cli::print_note(
+            fmt::format("{} of {} threads can be had, by the limits on processes and memory (ulimit -u, ulimit -v), "
+                        "OMP_STACKSIZE and GOMP_CPU_AFFINITY; going on with {}\n",
+                        possible, wanted, possible));
+    return possible;
+}
+
 /// Parses and runs; returns the exit code of what needs no exception.
 int run_command_line(int argc, char** argv) {
     const std::optional<cli::Command> command = cli::read_command_line(argc, argv);
     if (command) {
+        require_some_memory();
         std::optional<ThreadLimit> limit;
         if (command->threads) limit.emplace(*command->threads);
+        if (command->verb->computes()) limit.emplace(threads_to_use());
         command->verb->run(command->verb->computes() ? stop_on_signals() : stop);
     }
     cli::require_output();
