@@ -1,6 +1,7 @@
 #include "nn/module.h"
 
-#include <algorithm>
+#include <set>
+#include <string_view>
 
 #include "autograd/tensor_impl.h"
 #include "nn/init.h"
@@ -106,11 +107,10 @@ void Module::load_state_dict(const StateDict& state) {
         else if (describe(given->second) != describe(own))
             unfit.push_back(name + " is " + describe(given->second) + ", the module has " + describe(own));
     }
-    for (const auto& [name, tensor] : state) {
-        const auto same_name = [&name = name](const Parameter& parameter) { return parameter.name == name; };
-        if (std::none_of(parameters.begin(), parameters.end(), same_name))
-            unexpected.push_back(name + " " + describe(tensor));
-    }
+    std::set<std::string_view> own_names;
+    for (const Parameter& parameter : parameters) own_names.insert(parameter.name);
+    for (const auto& [name, tensor] : state)
+        if (!own_names.contains(name)) unexpected.push_back(name + " " + describe(tensor));
     if (!missing.empty() || !unexpected.empty() || !unfit.empty()) {
         std::string message = "load_state_dict: the state does not fit, nothing was loaded";
         append(message, "missing", missing);
@@ -121,17 +121,15 @@ void Module::load_state_dict(const StateDict& state) {
     for (auto& [name, own, role] : parameters) own.copy_(state.at(name));
 }
 
-void Module::check_name(const std::string& name) const {
-    bool taken = name.empty();
-    for (const Parameter& parameter : parameters_) taken |= parameter.name == name;
-    for (const auto& [other, child] : children_) taken |= other == name;
-    if (taken) throw Error("Module: the name \"" + name + "\" is empty or taken; give another");
+void Module::take_name(const std::string& name) {
+    if (name.empty() || !names_.insert(name).second)
+        throw Error("Module: the name \"" + name + "\" is empty or taken; give another");
 }
 
 Tensor Module::register_parameter(std::string name, const Shape& shape, ParameterRole role) {
-    check_name(name);
     if (name.find('.') != std::string::npos)
         throw Error("Module: the parameter name \"" + name + "\" has a dot; dots join the names of modules");
+    take_name(name);
     Tensor parameter = WithoutStorage::is_on() ? Tensor::without_storage(shape) : Tensor::zeros(shape);
     parameter.set_requires_grad();
     parameters_.push_back({std::move(name), parameter, role});
@@ -145,7 +143,7 @@ void Module::register_point(std::string name, Point& point) {
 }
 
 void Module::register_module(std::string name, Module& module) {
-    check_name(name);
+    take_name(name);
     children_.emplace_back(std::move(name), &module);
 }
 

@@ -18,6 +18,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -80,11 +81,13 @@ protected:
     void register_point(std::string name, Point& point);
 
 private:
-    void check_name(const std::string& name) const;
+    /// Throws Error when it is empty or taken.
+    void take_name(const std::string& name);
 
     std::vector<Parameter> parameters_;
     std::vector<std::pair<std::string, Point*>> points_;
     std::vector<std::pair<std::string, Module*>> children_;
+    std::unordered_set<std::string> names_;  // of parameters and children
     bool training_ = true;
 };
 

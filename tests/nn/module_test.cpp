@@ -1,5 +1,7 @@
 #include "nn/module.h"
 
+#include <ctime>
+
 #include "nn/mlp.h"
 #include "nn/transformer.h"
 #include "tests/nn/random_tensors.h"
@@ -175,6 +177,27 @@ TEST(Module, NamesMustBeFreshAndWithoutDots) {
     parent.adopt(child, "a.b");
     EXPECT_EQ(names_of(parent), (std::vector<std::string>{"weight", "bias", "a.b.weight", "a.b.bias"}));
     EXPECT_HAS(error_of([&] { parent.adopt(child, "a.b"); }), "taken");
+}
+
+class ManyParameters : public Module {
+public:
+    explicit ManyParameters(int count) {
+        for (int i = 0; i < count; ++i)
+            register_parameter("parameter" + std::to_string(i), Shape{1}, ParameterRole::matrix);
+    }
+};
+
+/// Seconds of this thread that it takes to name and to load so many parameters.
+double seconds_for(int count) {
+    const std::clock_t begin = std::clock();
+    ManyParameters module(count);
+    module.load_state_dict(module.state_dict());
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+}
+
+TEST(Module, TimeGrowsWithTheNumberOfParametersAndNotItsSquare) {
+    const double few = seconds_for(5000), many = seconds_for(80000);
+    EXPECT_LT(many, 60 * few + 0.2);  // 16 times as many; the square would be 256
 }
 
 }  // namespace
