@@ -20,8 +20,9 @@ void set_num_threads(int count);
 int num_threads();
 
 /// How many of `wanted` threads, the calling one among them, the system lets this process have now. Limits on processes
-/// (ulimit -u, a container's), on memory (ulimit -v) and stacks of OMP_STACKSIZE may leave fewer, a binding of threads to
-/// CPUs that are not there (GOMP_CPU_AFFINITY, OMP_PLACES) just 1. Regions that find fewer than they want do with those.
+/// (ulimit -u, a container's), on memory (ulimit -v) and stacks of OMP_STACKSIZE may leave fewer, a binding of threads
+/// to CPUs that are not there (GOMP_CPU_AFFINITY, OMP_PLACES) just 1. Regions that find fewer than they want do with
+/// those.
 int possible_threads(int wanted);
 
 /// While one lives, parallel regions that this thread opens use `count` threads, whatever other threads do.
