@@ -11,6 +11,7 @@
 
 #include "autograd/graph.h"
 #include "autograd/ops.h"
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config.h"

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
 #include "experiments/base/sha256.h"
 #include "experiments/storage/child_process.h"
@@ -27,9 +28,11 @@ void with_token_type(std::int64_t width, Act&& act) {
     else act(std::uint32_t{});
 }
 
-/// Tokens of a stream that this machine can keep.
+/// Tokens of a stream that there is memory for.
 std::int64_t most_tokens(std::int64_t vocab_size) {
-    return machine_memory() / 2 / TokenStream::bytes_per_token(vocab_size);
+    constexpr double unknown = 1LL << 36;
+    return static_cast<std::int64_t>(available_memory().value_or(unknown) / 2) /
+           TokenStream::bytes_per_token(vocab_size);
 }
 
 /// What a file of a stream must be. `name` is "tokens: FILE: /tokens".
@@ -51,7 +54,7 @@ void check_stream(const hdf5::File& file, const std::string& name, std::int64_t 
             name, size, seq_len, seq_len + 1));
     if (size > most_tokens(vocab_size))
         throw UsageError(
-            fmt::format("{} has {} tokens, more than this machine's memory holds; split the file", name, size));
+            fmt::format("{} has {} tokens, more than there is memory for; split the file", name, size));
 }
 
 /// In the process that reads the file: sends the number of tokens, and then these as a TokenStream keeps them.

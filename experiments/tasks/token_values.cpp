@@ -1,7 +1,6 @@
 #include "experiments/tasks/token_values.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <limits>
@@ -26,7 +25,5 @@ std::string token_text(std::int64_t value) {
     using Limits = std::numeric_limits<std::int64_t>;
     return std::to_string(value) + (value == Limits::max() ? " or more" : value == Limits::min() ? " or less" : "");
 }
-
-std::int64_t machine_memory() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE); }
 
 }  // namespace headscope::experiments

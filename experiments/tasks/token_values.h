@@ -13,7 +13,4 @@ void require_tokens_file(const std::string& path, const std::string& datasets);
 /// can hold.
 std::string token_text(std::int64_t value);
 
-/// Bytes of memory of this machine.
-std::int64_t machine_memory();
-
 }  // namespace headscope::experiments
