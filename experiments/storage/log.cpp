@@ -221,13 +221,13 @@ void Log::set_config_history(const std::string& history) {
 void Log::set_floor(const std::string& name, double loss) {
     const std::string path = "/task/floors/" + name;
     set_number(path, loss, "nat", "lowest loss of models that know only `" + name + "`");
-    state_->file.set_attribute(path, "kind", std::string("floor"));
+    state_->file().set_attribute(path, "kind", std::string("floor"));
 }
 
 void Log::set_reference(const std::string& name, double loss, bool among_floors) {
     const std::string path = (among_floors ? "/task/floors/" : "/task/references/") + name;
     set_number(path, loss, "nat", "loss to compare with, no floor: `" + name + "`");
-    state_->file.set_attribute(path, "kind", std::string("reference"));
+    state_->file().set_attribute(path, "kind", std::string("reference"));
 }
 
 void Log::set_task_number(const std::string& name, double value, const std::string& units,

@@ -234,7 +234,7 @@ public:
     std::vector<Floor> references() const override { return references_; }
     bool references_among_floors() const override { return true; }
     std::vector<TaskNumber> numbers() const override {
-        if (windows_ == 0) return {};
+        if (evaluation_.count() == 0) return {};
         return {{"unseen_characters", static_cast<double>(unseen_.kinds), "1",
                  "different characters of the held-out part that never occur in the training part"},
                 {"unseen_occurrences", static_cast<double>(unseen_.occurrences), "1",

@@ -167,7 +167,7 @@ def test_more_than_memory_holds(tmp_path):
     batches = available // (2 * length * length * 4) // 2  # one map of weights per batch and head; five are written
     with h5py.File(tmp_path / "large.h5", "w") as file:
         for name in ("inputs", "targets"):
-            file.create_dataset(name, data=np.zeros((batches, 1, length), np.int8), compression="gzip")
+            file.create_dataset(name, data=np.zeros((batches, 1, length), np.int8))
     write_tokens(tmp_path / "train.h5", 1, 1, length, 7)
     write_config(tmp_path / "c.toml", tmp_path / "train.h5", 7, length)
     headscope("run", "c.toml", *SMALL[:4], "train.steps=1", "--out", "run", cwd=tmp_path)
