@@ -53,8 +53,7 @@ void check_stream(const hdf5::File& file, const std::string& name, std::int64_t 
             "stream or a smaller task.seq_len",
             name, size, seq_len, seq_len + 1));
     if (size > most_tokens(vocab_size))
-        throw UsageError(
-            fmt::format("{} has {} tokens, more than there is memory for; split the file", name, size));
+        throw UsageError(fmt::format("{} has {} tokens, more than there is memory for; split the file", name, size));
 }
 
 /// In the process that reads the file: sends the number of tokens, and then these as a TokenStream keeps them.
