@@ -162,8 +162,11 @@ bool File::exists(const std::string& path) const {
 }
 
 Handle File::open_object(const std::string& path) const {
+    const hid_t object = H5Oopen(id_, path.c_str(), H5P_DEFAULT);
+    if (object >= 0) return {object, H5Oclose};
+    const std::string reason = innermost_error();
     if (!exists(path)) fail(path, "is missing");
-    return own(H5Oopen(id_, path.c_str(), H5P_DEFAULT), H5Oclose, path, "cannot be opened");
+    fail(path, "cannot be opened: " + reason);
 }
 
 bool File::has_group(const std::string& path) const {
@@ -187,22 +190,21 @@ void File::make_parent(const std::string& path) { make_group(parent_of(path)); }
 
 std::vector<std::string> File::children(const std::string& group) const {
     const Handle handle = open_object(group);
-    H5G_info_t info{};
-    check(H5Gget_info(handle, &info), group, "is not a group");
-    std::vector<std::string> names;
-    for (hsize_t i = 0; i < info.nlinks; ++i) {
-        H5L_info_t link{};
-        check(H5Lget_info_by_idx(handle, ".", H5_INDEX_NAME, H5_ITER_INC, i, &link, H5P_DEFAULT), group,
-              "cannot be listed");
-        if (link.type != H5L_TYPE_HARD) fail(group, "holds a soft or external link, which headscope never writes");
-        const ssize_t size = H5Lget_name_by_idx(handle, ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
-        check(size, group, "cannot be listed");
-        std::string name(static_cast<std::size_t>(size), '\0');
-        check(H5Lget_name_by_idx(handle, ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size() + 1, H5P_DEFAULT),
-              group, "cannot be listed");
-        names.push_back(std::move(name));
-    }
-    return names;
+    // By one walk: to ask for the name of the n-th takes n steps.
+    struct Found {
+        std::vector<std::string> names;
+        bool hard = true;
+    } found;
+    const auto add = [](hid_t, const char* name, const H5L_info_t* link, void* out) -> herr_t {
+        auto& all = *static_cast<Found*>(out);
+        all.names.emplace_back(name);
+        all.hard = all.hard && link->type == H5L_TYPE_HARD;
+        return 0;
+    };
+    if (H5Iget_type(handle) != H5I_GROUP) fail(group, "is not a group");
+    check(H5Literate(handle, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &found), group, "cannot be listed");
+    if (!found.hard) fail(group, "holds a soft or external link, which headscope never writes");
+    return found.names;
 }
 
 void File::remove(const std::string& path) {

@@ -155,11 +155,13 @@ private:
     bool exists(const std::string& path) const;
     Handle open_object(const std::string& path) const;
     Handle open_dataset(const std::string& path) const;
+    DatasetInfo info(const Handle& dataset, const std::string& path) const;
     void make_parent(const std::string& path);
     void write_attribute(const std::string& path, const std::string& name, Type type, const void* value);
     void read_attribute(const std::string& path, const std::string& name, Type type, void* value) const;
     /// Number of values; throws when the file cannot hold so many.
     std::size_t count_values(const std::string& path) const;
+    std::size_t count_values(const Handle& dataset, const std::string& path) const;
     void write_values(const std::string& path, Type type, const Dims& shape, const void* values, std::size_t count,
                       Layout layout);
     void read_values(const std::string& path, Type type, void* values, std::size_t count) const;

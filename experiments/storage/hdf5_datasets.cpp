@@ -76,8 +76,9 @@ Handle File::open_dataset(const std::string& path) const {
     return dataset;
 }
 
-DatasetInfo File::info(const std::string& path) const {
-    const Handle dataset = open_dataset(path);
+DatasetInfo File::info(const std::string& path) const { return info(open_dataset(path), path); }
+
+DatasetInfo File::info(const Handle& dataset, const std::string& path) const {
     const Handle space = own(H5Dget_space(dataset), H5Sclose, path, "has no shape");
     const Handle type = own(H5Dget_type(dataset), H5Tclose, path, "has no type");
     if (H5Sget_simple_extent_type(space) == H5S_NULL) fail(path, "holds nothing, not even a scalar");
@@ -91,9 +92,10 @@ DatasetInfo File::info(const std::string& path) const {
 
 // A damaged or hostile file may claim any shape. What is stored bounds it: as it is without filters, and by deflate's
 // largest ratio (about 1032) with them.
-std::size_t File::count_values(const std::string& path) const {
+std::size_t File::count_values(const std::string& path) const { return count_values(open_dataset(path), path); }
+
+std::size_t File::count_values(const Handle& dataset, const std::string& path) const {
     constexpr std::size_t largest_ratio = 2048;
-    const Handle dataset = open_dataset(path);
     const Handle type = own(H5Dget_type(dataset), H5Tclose, path, "has no type");
     const Handle creation = own(H5Dget_create_plist(dataset), H5Pclose, path, "has no layout");
     if (H5Pget_layout(creation) == H5D_VIRTUAL || H5Pget_external_count(creation) > 0) {
@@ -107,7 +109,7 @@ std::size_t File::count_values(const std::string& path) const {
 
     std::size_t count = 1, bytes = 0;
     bool too_many = false;
-    const Dims shape = info(path).shape;
+    const Dims shape = info(dataset, path).shape;
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
     for (const std::int64_t size : shape) {
         too_many = too_many || __builtin_mul_overflow(count, static_cast<std::size_t>(size), &count);
@@ -151,21 +153,22 @@ void File::read_values(const std::string& path, Type type, void* values, std::si
                                                    : type == Type::text ? "strings"
                                                                         : "floating-point numbers"));
     }
-    if (count_values(path) != count) fail(path, fmt::format("has {} values, not {}", count_values(path), count));
+    if (const std::size_t found = count_values(dataset, path); found != count)
+        fail(path, fmt::format("has {} values, not {}", found, count));
     if (count > 0) check(H5Dread(dataset, wanted, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "cannot be read");
 }
 
 // Pieces are whole chunks, so that each is unpacked once, however large it is.
 void File::read_pieces(const std::string& path, const std::function<void(std::span<const std::int64_t>)>& take) const {
     const Handle dataset = open_dataset(path), wanted = native_type(Type::i64);
-    const DatasetInfo found = info(path);
+    const DatasetInfo found = info(dataset, path);
     if (!found.integers || found.shape.size() != 1) fail(path, "does not hold integers along one axis");
     const Handle creation = own(H5Dget_create_plist(dataset), H5Pclose, path, "has no layout");
     const Handle all = own(H5Dget_space(dataset), H5Sclose, path, "has no shape");
     hsize_t chunk = 1;
     if (H5Pget_layout(creation) == H5D_CHUNKED) check(H5Pget_chunk(creation, 1, &chunk), path, "has no layout");
     constexpr hsize_t least = 1 << 18;
-    const hsize_t count = count_values(path), most = std::min((least + chunk - 1) / chunk * chunk, count);
+    const hsize_t count = count_values(dataset, path), most = std::min((least + chunk - 1) / chunk * chunk, count);
     std::vector<std::int64_t> values(most);
     for (hsize_t first = 0, size = 0; first < count; first += size) {
         size = std::min(most, count - first);
@@ -218,7 +221,8 @@ void File::create_growing(const std::string& path, Type type, const Dims& row_sh
 }
 
 void File::append_values(const std::string& path, Type type, const void* values, std::size_t count) {
-    const DatasetInfo before = info(path);
+    const Handle dataset = open_dataset(path), kind = native_type(type);
+    const DatasetInfo before = info(dataset, path);
     Sizes first(before.shape.size(), 0), sizes = sizes_of(before.shape);
     if (!before.growing || before.type != type) fail(path, "cannot grow by such values");
     first[0] = sizes[0];
@@ -228,7 +232,6 @@ void File::append_values(const std::string& path, Type type, const void* values,
         fail(path, fmt::format("has rows of {} values; {} are not whole rows", row, count));
     if (count == 0) return;
     sizes[0] = first[0] + count / row;
-    const Handle dataset = open_dataset(path), kind = native_type(type);
     check(H5Dset_extent(dataset, sizes.data()), path, "cannot grow");
     sizes[0] = count / row;
     const Handle target = own(H5Dget_space(dataset), H5Sclose, path, "has no shape"), source = make_space(sizes);
@@ -243,11 +246,12 @@ void File::append_texts(const std::string& path, std::span<const std::string> te
 }
 
 void File::truncate_rows(const std::string& path, std::int64_t rows) {
-    const DatasetInfo before = info(path);
+    const Handle dataset = open_dataset(path);
+    const DatasetInfo before = info(dataset, path);
     if (!before.growing || rows > before.shape[0]) fail(path, fmt::format("cannot be cut to {} rows", rows));
     Sizes sizes = sizes_of(before.shape);
     sizes[0] = static_cast<hsize_t>(rows);
-    check(H5Dset_extent(open_dataset(path), sizes.data()), path, "cannot shrink");
+    check(H5Dset_extent(dataset, sizes.data()), path, "cannot shrink");
 }
 
 void File::make_scale(const std::string& path, const std::string& name) {

@@ -51,7 +51,16 @@ Overlay::Page& Overlay::changed_page(std::uint64_t number) {
     make_room();
     Page page = spilled_.contains(number) ? load(number) : Page(page_size);
     if (!spilled_.contains(number)) read_below(number * page_size, page);
+    unchanged_.erase(number);
     return pages_[number] = std::move(page);
+}
+
+const Overlay::Page& Overlay::unchanged_page(std::uint64_t number) {
+    if (const auto found = unchanged_.find(number); found != unchanged_.end()) return found->second;
+    Page page(page_size);
+    read_below(number * page_size, page);
+    if (unchanged_.size() == most_unchanged) unchanged_.clear();
+    return unchanged_[number] = std::move(page);
 }
 
 void Overlay::make_room() {
@@ -83,7 +92,7 @@ bool Overlay::read(std::uint64_t at, std::span<std::byte> bytes) noexcept {
                 std::memcpy(bytes.data(), page->second.data() + part.offset, part.size);
             else if (spilled_.contains(part.page))
                 std::memcpy(bytes.data(), load(part.page).data() + part.offset, part.size);
-            else read_below(at, bytes.first(part.size));
+            else std::memcpy(bytes.data(), unchanged_page(part.page).data() + part.offset, part.size);
             at += part.size;
             bytes = bytes.subspan(part.size);
         }

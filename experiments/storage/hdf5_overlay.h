@@ -24,6 +24,7 @@ class Overlay {
 public:
     static constexpr std::size_t page_size = 64 << 10;
     static constexpr std::size_t default_pages = 256;  ///< 16 MiB
+    static constexpr std::size_t most_unchanged = 16;  ///< pages of the base in memory; HDF5 reads in small pieces
 
     /// An empty file. `path` names it in messages, and the file without a name is made beside it. At most `most_pages`
     /// pages are kept in memory.
@@ -52,6 +53,7 @@ private:
     };
     static Part first_part(std::uint64_t at, std::size_t size);
     Page& changed_page(std::uint64_t number);
+    const Page& unchanged_page(std::uint64_t number);
     Page load(std::uint64_t number);
     void read_below(std::uint64_t at, std::span<std::byte> bytes) const;
     void make_room();
@@ -60,7 +62,8 @@ private:
     const Descriptor* base_ = nullptr;
     std::uint64_t base_size_ = 0, size_ = 0;
     std::size_t most_pages_;
-    std::map<std::uint64_t, Page> pages_;
+    std::map<std::uint64_t, Page> pages_;           ///< those that have changed
+    std::map<std::uint64_t, Page> unchanged_;       ///< some of the base
     Descriptor spill_;                              ///< the file without a name
     std::map<std::uint64_t, std::string> spilled_;  ///< pages in it, with their SHA-256
     std::exception_ptr error_;

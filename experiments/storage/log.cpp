@@ -424,7 +424,8 @@ double Log::publish() {
     state.blocks_taken = state.tail.read_back(state.blocks_taken, [&](std::span<const std::byte> rows) {
         append_rows(state.file(), hdf5::File::open_image(rows, state.path));
     });
-    append_rows(state.file(), hdf5::File::open_image(state.tables.take_rows(state.complete_until), state.path));
+    if (state.tables.has_rows())
+        append_rows(state.file(), hdf5::File::open_image(state.tables.take_rows(state.complete_until), state.path));
     const auto rows_end = Clock::now();
     set_attribute("publication", state.publication + 1);
     set_attribute("complete_until", state.complete_until);

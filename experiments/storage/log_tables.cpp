@@ -111,6 +111,10 @@ void LogTables::append(const std::string& group, std::int64_t step, const std::v
     pending_values_ += needed;
 }
 
+bool LogTables::has_rows() const {
+    return std::ranges::any_of(tables_, [](const auto& table) { return !table.second.pending_steps.empty(); });
+}
+
 std::vector<std::byte> LogTables::take_rows(std::int64_t complete_until) {
     hdf5::File rows = hdf5::File::create_in_memory(0, pending_values_ * sizeof(double) + (256 << 10));
     rows.set_attribute("/", "complete_until", complete_until);

@@ -42,7 +42,9 @@ public:
     /// Adds one row: `values` holds a row of each dataset, one after another. Throws Error when their number is wrong
     /// or a value of an integer dataset is not below 2^53.
     void append(const std::string& group, std::int64_t step, const std::vector<double>& values);
-    /// Values that wait, of all groups.
+    /// Do rows wait?
+    bool has_rows() const;
+    /// Values that wait, of all groups; of events none.
     std::size_t pending_values() const { return pending_values_; }
     /// The rows that wait, as a block for the log's tail (log_tail.h); they wait no longer.
     std::vector<std::byte> take_rows(std::int64_t complete_until);

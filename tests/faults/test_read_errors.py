@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from disk import MODEL, finish, make_config, needs_library, side_by_side, temporary_files, tiny
+from disk import LONG, MODEL, finish, make_config, needs_library, side_by_side, temporary_files, tiny
 
 pytestmark = needs_library
 
@@ -98,8 +98,8 @@ class Case:
 
 
 def every_call(config, original, verb, faults, check):
-    """check(case) of each call that can fail; returns how many there were."""
-    counts = []
+    """check(case) of each call that can fail, of stat each third unless HEADSCOPE_LONG is 1; returns how many these are."""
+    tried = [0]
 
     def one_kind(kind):
         number = 0
@@ -111,11 +111,11 @@ def every_call(config, original, verb, faults, check):
             shutil.rmtree(case.folder)
             if not failed:
                 break
-            number += 1
-        counts.append(number)
+            number += 1 if LONG or kind[1] != "stat" else 3  # most of them ask for the same few files
+            tried[0] += 1
 
     side_by_side(one_kind, faults)
-    return sum(counts)
+    return tried[0]
 
 
 @pytest.mark.parametrize("name", VERBS)
