@@ -3,18 +3,15 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <chrono>
 #include <ctime>
 #include <filesystem>
-#include <optional>
 #include <span>
 #include <utility>
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
-#include "experiments/base/sha256.h"
 #include "experiments/storage/hdf5.h"
-#include "experiments/storage/hdf5_overlay.h"
+#include "experiments/storage/log_file.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/log_tables.h"
 #include "experiments/storage/log_tail.h"
@@ -39,26 +36,16 @@ void add_event(Table& events, std::int64_t step, std::int64_t time, const std::s
 }  // namespace
 
 struct Log::State {
-    explicit State(std::string log_path) : path(std::move(log_path)), tables(path), tail(path) {}
+    explicit State(std::string path) : disk(std::move(path)), tables(disk.path()) {}
     /// Begins with the log at `from`.
-    State(std::string log_path, const std::string& from);
+    State(std::string path, const std::string& from) : disk(std::move(path), from), tables(disk.path()) {}
 
-    std::string path;
-    SealedFile base{};  ///< the file that changes are made to: the one published last; none for a new log
+    LogFile disk;
     LogTables tables;
-    TailWriter tail;
-    std::uint64_t blocks_taken = 0;   ///< blocks of the tail that file() has, after a publish that failed
-    std::int64_t publication = 0;     ///< attribute of `base`
     std::int64_t complete_until = 0;  ///< see Log::set_complete_until()
-    bool published = false;           ///< `base` is ours, and its tail may be written
 
-    /// The log with the changes that are not published yet.
-    hdf5::File& file();
+    hdf5::File& file() { return disk.hdf5(); }
     void append(const std::string& group, std::int64_t step, const std::vector<double>& values);
-    void save_pending_rows();
-    void require_unchanged_base() const;
-    void write_out();
-
     void declare(const std::string& group, std::vector<GrowingDataset> datasets) {
         tables.declare(file(), group, std::move(datasets));
     }
@@ -69,30 +56,10 @@ struct Log::State {
     /// Makes room for a dataset that is written anew.
     void replace(const std::string& dataset);
     void add_scale(const std::string& group, const Dimension& dimension);
-
-private:
-    // In this order: the file is closed first.
-    std::optional<hdf5::Overlay> changes_;
-    std::optional<hdf5::File> changed_;
 };
 
-Log::State::State(std::string log_path, const std::string& from) : State(std::move(log_path)) {
-    base = open_sealed_file(from);
-    require_log(file(), from);
-    if (file().has_attribute("/", "publication")) publication = file().integer_attribute("/", "publication");
-    add_tail(file(), from);
-}
-
-hdf5::File& Log::State::file() {
-    if (changed_) return *changed_;
-    if (changes_) changed_.emplace(hdf5::File::open_in(*changes_, path));  // a publish has failed
-    else if (base.file < 0) changed_.emplace(hdf5::File::create_in(changes_.emplace(path), path));
-    else changed_.emplace(hdf5::File::open_in(changes_.emplace(path, base.file, base.size), path));
-    return *changed_;
-}
-
 void Log::State::note_folder() {
-    const std::filesystem::path folder = folder_of(path);
+    const std::filesystem::path folder = folder_of(disk.path());
     file().set_attribute("/", "folder", std::filesystem::absolute(folder).lexically_normal().string());
 }
 
@@ -146,7 +113,7 @@ void Log::State::drop_rows(std::int64_t first_step) {
     }
     for (const std::string& group : groups) {
         if (group != "/events" && file().has_dataset(group + "/step"))
-            experiments::drop_rows(file(), path, group, first_step);
+            experiments::drop_rows(file(), disk.path(), group, first_step);
     }
     complete_until = first_step;
 }
@@ -312,7 +279,7 @@ void Log::declare_parameters(const std::vector<std::string>& names) {
     const std::string path = "/parameters/name";
     if (!state_->file().has_dataset(path)) set_texts(path, names, "dotted path of the parameter");
     if (state_->file().read_texts(path) != names) {
-        throw IoError(state_->path + ": " + path +
+        throw IoError(state_->disk.path() + ": " + path +
                       " lists other parameters than this run has; the log is of another run");
     }
     GrowingDataset norm{"norm", "1", "norm of the parameter", hdf5::Type::f32};
@@ -355,7 +322,8 @@ void Log::declare_attention(const std::vector<std::int64_t>& tokens, std::int64_
         state_->file().attach_scale(path, 1, group + "/query");
     }
     if (attention_tokens() != tokens)
-        throw IoError(state_->path + ": " + path + " holds other samples than this run has; the log is of another run");
+        throw IoError(state_->disk.path() + ": " + path +
+                      " holds other samples than this run has; the log is of another run");
 }
 
 std::vector<std::int64_t> Log::attention_tokens() const {
@@ -372,80 +340,21 @@ void Log::event(std::int64_t step, const std::string& kind, const std::string& m
 void Log::State::append(const std::string& group, std::int64_t step, const std::vector<double>& values) {
     constexpr std::size_t most_values = 1 << 19;  // 4 MiB
     tables.append(group, step, values);
-    if (tables.pending_values() >= most_values) save_pending_rows();
-}
-
-/// Rows leave the memory: for the tail, or, before the first publish, for the file.
-void Log::State::save_pending_rows() {
-    const std::vector<std::byte> rows = tables.take_rows(complete_until);
-    if (published) tail.append(publication, rows);
-    else append_rows(file(), hdf5::File::open_image(rows, path));
-}
-
-/// Of a file that another program has written to nobody knows what it holds, and what it holds would be sealed.
-void Log::State::require_unchanged_base() const {
-    if (!base.sha256.empty() && !is_unchanged(base, path))
-        throw IoError(path +
-                      ": was changed by another program while the run went on; `headscope verify` says whether "
-                      "it is sound, then `headscope resume` goes on");
-}
-
-/// The file with its changes, as a new file in its place.
-void Log::State::write_out() {
-    changed_->close();
-    changed_.reset();
-    changes_->check();
-    FileReplacement out(path);
-    SealedFile written;
-    Sha256 digest;
-    changes_->read_all([&](std::span<const std::byte> bytes) {
-        digest.add(bytes);
-        out.write(bytes);
-    });
-    written.size = changes_->size();
-    written.sha256 = digest.hex();
-    const std::string seal = seal_of(written.sha256);
-    out.write(std::as_bytes(std::span(seal)));
-    written.file = out.share();
-    if (!is_unchanged(written, path))
-        throw IoError(path + ": reads back other than it was written; the disk may be failing, the file before stays");
-    if (base.file >= 0 && base.sha256.empty()) require_readable(written, path);
-    changes_.reset();
-    out.replace();
-    base = std::move(written);
-}
-
-double Log::publish() {
-    using Clock = std::chrono::steady_clock;
-    State& state = *state_;
-    const auto start = Clock::now();
-    state.require_unchanged_base();
-    const auto rows_start = Clock::now();
-    state.blocks_taken = state.tail.read_back(state.blocks_taken, [&](std::span<const std::byte> rows) {
-        append_rows(state.file(), hdf5::File::open_image(rows, state.path));
-    });
-    if (state.tables.has_rows())
-        append_rows(state.file(), hdf5::File::open_image(state.tables.take_rows(state.complete_until), state.path));
-    const auto rows_end = Clock::now();
-    set_attribute("publication", state.publication + 1);
-    set_attribute("complete_until", state.complete_until);
-    state.write_out();
-    ++state.publication;
-    state.tail.remove();
-    state.blocks_taken = 0;
-    state.published = true;
-    return std::chrono::duration<double>(Clock::now() - start - (rows_end - rows_start)).count();
-}
-
-void Log::save_rows() {
-    if (!state_->published) {
-        publish();
-        return;
-    }
-    state_->save_pending_rows();
-    state_->tail.sync();
+    if (tables.pending_values() >= most_values) disk.add_rows(tables.take_rows(complete_until));
 }
 
 void Log::set_complete_until(std::int64_t step) { state_->complete_until = step; }
+
+void Log::publish() {
+    LogTables& tables = state_->tables;
+    state_->disk.publish(tables.has_rows() ? tables.take_rows(state_->complete_until) : std::vector<std::byte>(),
+                         state_->complete_until);
+}
+
+void Log::save_rows() {
+    if (!state_->disk.published()) return publish();
+    state_->disk.add_rows(state_->tables.take_rows(state_->complete_until));
+    state_->disk.sync_tail();
+}
 
 }  // namespace headscope::experiments

@@ -107,10 +107,9 @@ public:
 
     /// From now on every row of the steps below this is there: attribute complete_until of what is published or saved.
     void set_complete_until(std::int64_t step);
-    /// Writes the whole file; the one before stays until the rename. Returns the seconds that this took, those for the
-    /// new rows left out: they would be needed in any case. Throws IoError naming the path and the reason, also when
-    /// another program has changed the file that was published last.
-    double publish();
+    /// Writes the whole file; the one before stays until the rename. Throws IoError naming the path and the reason,
+    /// also when another program has changed the file that was published last.
+    void publish();
     /// All rows are on disk when this returns, in the file or in its tail. Takes as long as there are new rows.
     void save_rows();
 

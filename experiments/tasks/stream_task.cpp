@@ -13,7 +13,7 @@ namespace {
 
 class StreamTask : public Task {
 public:
-    StreamTask(TokenStream train, std::optional<TokenStream> eval, std::int64_t vocab_size, std::int64_t seq_len,
+    StreamTask(TokenRow train, std::optional<TokenRow> eval, std::int64_t vocab_size, std::int64_t seq_len,
                std::uint64_t seed)
         : train_(std::move(train)),
           eval_(std::move(eval)),
@@ -22,8 +22,8 @@ public:
           windows_((train_.size() - 1) / seq_len),
           shuffle_(seed, "tokens.train", windows_) {
         if (eval_) evaluation_ = EvaluationWindows(eval_->size(), seq_len);
-        digest_ = train_.sha256();
-        if (eval_) digest_ = sha256(digest_ + eval_->sha256());
+        digest_ = sha256_of_stream(train_);
+        if (eval_) digest_ = sha256(digest_ + sha256_of_stream(*eval_));
     }
 
     std::int64_t vocab_size() const override { return vocab_size_; }
@@ -45,14 +45,14 @@ public:
     }
 
 private:
-    Batch cut(const TokenStream& stream, const std::vector<std::int64_t>& starts) const {
+    Batch cut(const TokenRow& stream, const std::vector<std::int64_t>& starts) const {
         return cut_windows(starts, seq_len_, [&](std::int64_t first, std::int64_t count, std::int64_t* out) {
             stream.copy(first, count, out);
         });
     }
 
-    TokenStream train_;
-    std::optional<TokenStream> eval_;
+    TokenRow train_;
+    std::optional<TokenRow> eval_;
     std::int64_t vocab_size_, seq_len_;
     std::int64_t windows_;  ///< of the training stream
     Shuffle shuffle_;
@@ -62,7 +62,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_stream_task(TokenStream train, std::optional<TokenStream> eval, std::int64_t vocab_size,
+std::unique_ptr<Task> make_stream_task(TokenRow train, std::optional<TokenRow> eval, std::int64_t vocab_size,
                                        std::int64_t seq_len, std::uint64_t seed) {
     return std::make_unique<StreamTask>(std::move(train), std::move(eval), vocab_size, seq_len, seed);
 }

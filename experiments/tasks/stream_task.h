@@ -16,9 +16,9 @@ namespace headscope::experiments {
 /// i mod windows of Shuffle(seed, "tokens.train") in epoch i / windows. A batch may reach into the next epoch.
 ///
 /// The evaluation stream comes in the EvaluationWindows of windows.h. Memory: the tokens, in 1, 2 or 4 bytes each. The
-/// data's digest is TokenStream::sha256() of the training stream, or SHA-256 of both streams' digests, one behind the
+/// data's digest is sha256_of_stream() of the training stream, or SHA-256 of both streams' digests, one behind the
 /// other, as text. Both streams have more than seq_len tokens.
-std::unique_ptr<Task> make_stream_task(TokenStream train, std::optional<TokenStream> eval, std::int64_t vocab_size,
+std::unique_ptr<Task> make_stream_task(TokenRow train, std::optional<TokenRow> eval, std::int64_t vocab_size,
                                        std::int64_t seq_len, std::uint64_t seed);
 
 }  // namespace headscope::experiments

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <variant>
@@ -25,6 +26,16 @@ public:
 
     /// To be filled through std::visit(), which costs too much for each token.
     Values& values() { return values_; }
+    /// The same as they lie in memory: native integers of bytes_per_token() bytes.
+    std::span<std::byte> bytes() {
+        return std::visit([](auto& values) { return std::as_writable_bytes(std::span(values)); }, values_);
+    }
+    void resize(std::int64_t size) {
+        std::visit([=](auto& values) { values.resize(static_cast<std::size_t>(size)); }, values_);
+    }
+    std::int64_t bytes_per_token() const {
+        return std::visit([](const auto& values) { return std::int64_t{sizeof values[0]}; }, values_);
+    }
 
     std::int64_t size() const {
         return std::visit([](const auto& values) { return std::ssize(values); }, values_);

@@ -20,19 +20,10 @@ namespace headscope::experiments {
 
 namespace {
 
-/// Calls act(a zero of the unsigned type of so many bytes).
-template <class Act>
-void with_token_type(std::int64_t width, Act&& act) {
-    if (width == 1) act(std::uint8_t{});
-    else if (width == 2) act(std::uint16_t{});
-    else act(std::uint32_t{});
-}
-
 /// Tokens of a stream that there is memory for.
 std::int64_t most_tokens(std::int64_t vocab_size) {
     constexpr double unknown = 1LL << 36;
-    return static_cast<std::int64_t>(available_memory().value_or(unknown) / 2) /
-           TokenStream::bytes_per_token(vocab_size);
+    return static_cast<std::int64_t>(available_memory().value_or(unknown) / 2) / TokenRow(vocab_size).bytes_per_token();
 }
 
 /// What a file of a stream must be. `name` is "tokens: FILE: /tokens".
@@ -56,7 +47,7 @@ void check_stream(const hdf5::File& file, const std::string& name, std::int64_t 
         throw UsageError(fmt::format("{} has {} tokens, more than there is memory for; split the file", name, size));
 }
 
-/// In the process that reads the file: sends the number of tokens, and then these as a TokenStream keeps them.
+/// In the process that reads the file: sends the number of tokens, and then these as a TokenRow keeps them.
 void send_stream(const std::string& path, const std::string& name, std::int64_t vocab_size, std::int64_t seq_len,
                  const SendBytes& send) {
     const hdf5::File file = hdf5::File::open(path);
@@ -65,65 +56,46 @@ void send_stream(const std::string& path, const std::string& name, std::int64_t 
     const std::int64_t size = file.info("/tokens").shape[0];
     send({reinterpret_cast<const char*>(&size), sizeof size});
     std::int64_t first = 0;
-    with_token_type(TokenStream::bytes_per_token(vocab_size), [&](auto zero) {
-        using Token = decltype(zero);
-        std::vector<Token> tokens;
-        file.read_pieces("/tokens", [&](std::span<const std::int64_t> values) {
-            const auto wrong =
-                std::ranges::find_if(values, [&](std::int64_t value) { return value < 0 || value >= vocab_size; });
-            if (wrong != values.end())
-                throw UsageError(fmt::format(
-                    "{}[{}] is {}, but task.vocab_size = {} allows 0 to {}; correct the value "
-                    "or task.vocab_size",
-                    name, first + (wrong - values.begin()), token_text(*wrong), vocab_size, vocab_size - 1));
-            tokens.resize(values.size());
-            std::ranges::transform(values, tokens.begin(),
-                                   [](std::int64_t value) { return static_cast<Token>(value); });
-            send({reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(Token)});
-            first += std::ssize(values);
-        });
+    TokenRow tokens(vocab_size);
+    file.read_pieces("/tokens", [&](std::span<const std::int64_t> values) {
+        const auto wrong =
+            std::ranges::find_if(values, [&](std::int64_t value) { return value < 0 || value >= vocab_size; });
+        if (wrong != values.end())
+            throw UsageError(fmt::format(
+                "{}[{}] is {}, but task.vocab_size = {} allows 0 to {}; correct the value or task.vocab_size", name,
+                first + (wrong - values.begin()), token_text(*wrong), vocab_size, vocab_size - 1));
+        std::visit(
+            [&]<class Token>(std::vector<Token>& narrow) {
+                narrow.resize(values.size());
+                std::ranges::transform(values, narrow.begin(),
+                                       [](std::int64_t value) { return static_cast<Token>(value); });
+            },
+            tokens.values());
+        const std::span<const std::byte> bytes = tokens.bytes();
+        send({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+        first += std::ssize(values);
     });
 }
 
-bool all_below(const TokenStream& stream, std::int64_t vocab_size) {
-    std::array<std::int64_t, 4096> tokens;
-    for (std::int64_t first = 0; first < stream.size(); first += std::ssize(tokens)) {
-        const std::int64_t count = std::min(std::ssize(tokens), stream.size() - first);
-        stream.copy(first, count, tokens.data());
-        if (std::any_of(tokens.data(), tokens.data() + count, [&](std::int64_t token) { return token >= vocab_size; }))
-            return false;
-    }
-    return true;
+bool all_below(const TokenRow& stream, std::int64_t vocab_size) {
+    return std::visit(
+        [=](auto tokens) {
+            return std::ranges::all_of(tokens, [=](std::int64_t token) { return token >= 0 && token < vocab_size; });
+        },
+        stream.part(0, stream.size()));
 }
 
 }  // namespace
 
-TokenStream::TokenStream(std::int64_t size, std::int64_t vocab_size)
-    : width_(bytes_per_token(vocab_size)), bytes_(static_cast<std::size_t>(size * width_)) {}
-
-std::int64_t TokenStream::bytes_per_token(std::int64_t vocab_size) {
-    return vocab_size <= 1 << 8 ? 1 : vocab_size <= 1 << 16 ? 2 : 4;
-}
-
-void TokenStream::copy(std::int64_t first, std::int64_t count, std::int64_t* out) const {
-    with_token_type(width_, [&](auto token) {
-        const std::byte* at = bytes_.data() + first * width_;
-        for (std::int64_t i = 0; i < count; ++i, at += sizeof token) {
-            std::memcpy(&token, at, sizeof token);
-            out[i] = static_cast<std::int64_t>(token);
-        }
-    });
-}
-
-std::string TokenStream::sha256() const {
+std::string sha256_of_stream(const TokenRow& stream) {
     Sha256 digest;
-    const std::int64_t all = size();
+    const std::int64_t all = stream.size();
     digest.add(std::as_bytes(std::span(&all, 1)));
     std::array<std::int64_t, 4096> tokens;
     std::array<std::uint32_t, 4096> narrow;
     for (std::int64_t first = 0; first < all; first += std::ssize(tokens)) {
         const std::int64_t count = std::min(std::ssize(tokens), all - first);
-        copy(first, count, tokens.data());
+        stream.copy(first, count, tokens.data());
         std::transform(tokens.data(), tokens.data() + count, narrow.data(),
                        [](std::int64_t token) { return static_cast<std::uint32_t>(token); });
         digest.add(std::as_bytes(std::span(narrow).first(static_cast<std::size_t>(count))));
@@ -131,11 +103,11 @@ std::string TokenStream::sha256() const {
     return digest.hex();
 }
 
-TokenStream read_token_stream(const std::string& path, std::int64_t vocab_size, std::int64_t seq_len) {
+TokenRow read_token_stream(const std::string& path, std::int64_t vocab_size, std::int64_t seq_len) {
     require_tokens_file(path, "/tokens");
     const std::string name = fmt::format("tokens: {}: /tokens", path);
     const IoError damaged(fmt::format("tokens: {} is damaged; make the file anew", path));
-    std::optional<TokenStream> stream;
+    std::optional<TokenRow> stream;
     std::size_t filled = 0;
     // Does not trust what it takes: a damaged file may have upset the process that reads it.
     const auto take = [&](std::string_view part) {
@@ -144,7 +116,7 @@ TokenStream read_token_stream(const std::string& path, std::int64_t vocab_size, 
             if (part.size() != sizeof size) throw damaged;
             std::memcpy(&size, part.data(), sizeof size);
             if (size < seq_len + 1 || size > most_tokens(vocab_size)) throw damaged;
-            stream.emplace(size, vocab_size);
+            stream.emplace(vocab_size).resize(size);
             return;
         }
         const std::span<std::byte> room = stream->bytes().subspan(filled);

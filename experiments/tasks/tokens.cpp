@@ -106,8 +106,8 @@ private:
         const auto read = [this](const DataPath& path, const char* key) {
             return read_token_stream(path.require("tokens", key), vocab_size_, seq_len_);
         };
-        TokenStream train = read(path_, "task.path");
-        std::optional<TokenStream> eval;
+        TokenRow train = read(path_, "task.path");
+        std::optional<TokenRow> eval;
         if (!eval_path_.given.empty()) eval = read(eval_path_, "task.eval_path");
         return make_stream_task(std::move(train), std::move(eval), vocab_size_, seq_len_, seed);
     }

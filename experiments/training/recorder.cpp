@@ -233,9 +233,12 @@ void Recorder::set_state(const std::string& state) {
 }
 
 void Recorder::publish() {
-    const double seconds = log_->publish();
-    next_publish_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                       std::chrono::duration<double>(std::max(1.0, 200 * seconds)));
+    constexpr Clock::duration least = std::chrono::seconds(1);
+    const auto start = Clock::now();
+    log_->publish();
+    const auto now = Clock::now();
+    publish_interval_ = std::clamp(200 * (now - start), least, std::max(least, 4 * publish_interval_));
+    next_publish_ = now + publish_interval_;
 }
 
 void Recorder::save_rows() { log_->save_rows(); }

@@ -50,8 +50,9 @@ public:
     /// "running", "finished" or "failed".
     void set_state(const std::string& state);
     void publish();
-    /// Publishes when the last time is long enough ago for writing the whole file to cost half a percent of the run's
-    /// time; checkpoints take the rest of the one percent that all of it may cost.
+    /// Publishes when the last time is long enough ago for this to cost half a percent of the run's time; checkpoints
+    /// take the rest of the one percent that all of it may cost. Where very fast steps log much, new rows alone cost
+    /// more; so intervals grow fourfold at most, for the file not to be out of date for most of the run.
     void publish_if_due();
     /// Log::save_rows().
     void save_rows();
@@ -86,6 +87,7 @@ private:
     std::unique_ptr<Log> log_;
     std::optional<AttentionMaps> attention_maps_;
     std::chrono::steady_clock::time_point next_publish_, started_;
+    std::chrono::steady_clock::duration publish_interval_{std::chrono::hours(1)};
     double elapsed_before_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -32,7 +33,9 @@ int main(int, char** arguments) {
     log.publish();
     const std::int64_t memory = peak_memory();
     const auto start = Clock::now();
-    auto next_publish = start + std::chrono::seconds(1);
+    constexpr Clock::duration least = std::chrono::seconds(1);
+    Clock::duration interval = least;
+    auto next_publish = start + interval;
     std::vector<double> row(columns.size());
     for (std::int64_t step = 0; step < rows; ++step) {
         for (std::size_t i = 0; i < row.size(); ++i)
@@ -41,9 +44,10 @@ int main(int, char** arguments) {
         if (step % 1000 != 999) continue;
         log.save_rows();
         if (Clock::now() < next_publish) continue;
-        const double seconds = log.publish();
-        next_publish =
-            Clock::now() + std::chrono::microseconds(std::max<std::int64_t>(1'000'000, std::llround(2e8 * seconds)));
+        const auto begin = Clock::now();
+        log.publish();
+        interval = std::clamp(200 * (Clock::now() - begin), least, 4 * interval);
+        next_publish = Clock::now() + interval;
     }
     log.publish();
     fmt::print("seconds {}\nbytes {}\nmemory {}\n", std::chrono::duration<double>(Clock::now() - start).count(),

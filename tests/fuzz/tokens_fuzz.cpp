@@ -43,7 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     });
     fuzz::try_parse([] {
         constexpr std::int64_t vocab_size = 300, seq_len = 5;  // two bytes a token
-        const TokenStream stream = read_token_stream(file.path(), vocab_size, seq_len);
+        const TokenRow stream = read_token_stream(file.path(), vocab_size, seq_len);
         std::vector<std::int64_t> tokens(static_cast<std::size_t>(stream.size()));
         stream.copy(0, stream.size(), tokens.data());
         for (const std::int64_t token : tokens) fuzz::require(token >= 0 && token < vocab_size, "tokens are checked");

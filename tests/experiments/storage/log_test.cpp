@@ -351,9 +351,14 @@ TEST_F(LogFile, PublishingFails) {
     EXPECT_THROW(log.publish(), IoError);
     fs::rename(folder_ + "/moved", folder_ + "/missing");
     append_steps(log, 5, 7);
+    fs::rename(folder_ + "/missing/log.h5", folder_ + "/missing/before");
+    fs::create_directory(folder_ + "/missing/log.h5");  // so that the very last step fails
+    EXPECT_THROW(log.publish(), IoError);
+    fs::remove(folder_ + "/missing/log.h5");
+    append_steps(log, 7, 8);
     log.publish();
     EXPECT_EQ(hdf5::File::open(folder_ + "/missing/log.h5").read<std::int64_t>("/train/step"),
-              (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6}));
+              (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
 // Other programs' view; scripts/setup installs them.

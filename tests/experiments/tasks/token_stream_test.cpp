@@ -194,15 +194,5 @@ TEST_F(StreamTaskTest, SizesBeyondMemoryAreRefused) {
     expect_contains(error_of(path("s.h5")), {"/tokens has 35184372088832 tokens", "memory"});
 }
 
-TEST(TokenStream, TakesTheFewestBytes) {
-    for (const auto& [vocab_size, bytes] :
-         std::map<std::int64_t, std::int64_t>{{1, 1}, {256, 1}, {257, 2}, {65'536, 2}, {65'537, 4}, {1 << 24, 4}}) {
-        EXPECT_EQ(TokenStream::bytes_per_token(vocab_size), bytes) << vocab_size;
-        TokenStream stream(10, vocab_size);
-        EXPECT_EQ(std::ssize(stream.bytes()), 10 * bytes);
-        EXPECT_EQ(stream.size(), 10);
-    }
-}
-
 }  // namespace
 }  // namespace headscope::experiments
