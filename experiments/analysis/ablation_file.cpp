@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "experiments/base/errors.h"
-#include "experiments/base/files.h"
+#include "experiments/base/file_replacement.h"
+#include "experiments/storage/file_lock.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
 
@@ -254,6 +255,9 @@ void check_ablation_file(const std::string& path, const std::string& run_id, con
 }
 
 void write_ablation(const std::string& path, const std::string& run_id, const AblationResult& result) {
+    const Folder folder = Folder::of_file(path);
+    const std::string name = std::filesystem::path(path).filename().string();
+    const FileLock lock(folder, name);
     Rows rows = read_rows(path, run_id, result);
     const std::vector<Dataset> fields = fields_of(result, &result);
     std::vector<std::vector<double>>& own = rows[result.step];
@@ -280,7 +284,7 @@ void write_ablation(const std::string& path, const std::string& run_id, const Ab
     }
     std::vector<std::byte> bytes = file.image();
     seal_log(bytes);
-    write_file_atomically(path, bytes);
+    write_file_atomically(folder, name, bytes);
 }
 
 }  // namespace headscope::experiments

@@ -13,6 +13,7 @@
 #include "autograd/ops.h"
 #include "experiments/base/available_memory.h"
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config.h"
 #include "experiments/config/memory.h"

@@ -183,52 +183,6 @@ void read_pieces(int file, const std::string& path, std::uint64_t first, std::ui
     }
 }
 
-FileReplacement::FileReplacement(std::string path)
-    : path_(std::move(path)),
-      temporary_(fmt::format("{}/.{}.tmp-{}", folder_of(path_), fs::path(path_).filename().string(), ::getpid())),
-      file_(open_file(temporary_, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW)) {
-    if (file_ < 0) fail_io(path_, "cannot be written", errno);
-}
-
-FileReplacement::~FileReplacement() {
-    if (!replaced_) ::unlink(temporary_.c_str());
-}
-
-void FileReplacement::write(std::span<const std::byte> bytes) {
-    if (const int error = write_all(file_, bytes)) fail_io(path_, "cannot be written", error);
-}
-
-Descriptor FileReplacement::share() const {
-    Descriptor shared(::fcntl(file_, F_DUPFD_CLOEXEC, 0));
-    if (shared < 0) fail_io(path_, "cannot be opened a second time", errno);
-    return shared;
-}
-
-void FileReplacement::replace() {
-    if (const int error = sync_file(file_)) fail_io(path_, "cannot be synced to disk", error);
-    if (file_.close() != 0 && errno != EINTR) fail_io(path_, "cannot be written", errno);
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "cannot be replaced", errno);
-    replaced_ = true;
-    sync_folder(folder_of(path_));
-}
-
-void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
-    FileReplacement file(path);
-    file.write(bytes);
-    file.replace();
-}
-
-void remove_temporary_files(const std::string& folder) {
-    for (const std::string& name : list_folder(folder)) {
-        const std::size_t mark = name.rfind(".tmp-");
-        if (name[0] != '.' || mark == std::string::npos) continue;
-        const std::string process = name.substr(mark + 5);
-        if (process.empty() || process.find_first_not_of("0123456789") != std::string::npos) continue;
-        const std::string path = folder + "/" + name;
-        if (::unlink(path.c_str()) != 0) fail_io(path, "cannot be removed", errno);
-    }
-}
-
 bool path_exists(const std::string& path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);

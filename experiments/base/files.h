@@ -1,5 +1,5 @@
-// Files and folders. FileReplacement is what writes files: temporary name, fsync, rename, fsync of the folder. The tail
-// of a log (log_tail.h) alone grows in place. What is read is a regular file of a bounded size.
+// Files and folders by their paths, and calls of the operating system with their errors. file_replacement.h is what
+// writes files; the tail of a log (log_tail.h) alone grows in place. What is read is a regular file of a bounded size.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,8 @@ public:
     Descriptor& operator=(Descriptor&& other) noexcept;
     ~Descriptor();
     operator int() const { return file_; }
+    /// Leaves it to the caller to close.
+    int release() { return std::exchange(file_, -1); }
     /// 0, or -1 and errno. Linux closes the descriptor even when it answers EINTR.
     int close();
 
@@ -30,31 +32,6 @@ private:
 
 /// open(2), again on EINTR, closed in child processes; negative and errno when it fails.
 Descriptor open_file(const std::string& path, int flags);
-
-/// A new file that takes the place of `path` in one step, at the end. Until then the old one is untouched, and a
-/// failure removes the new one. Its temporary name is ".<name>.tmp-<process>"; only a killed process leaves one behind.
-/// Every function throws IoError with the path, the reason and the mend. Retries on EINTR, handles short writes.
-class FileReplacement {
-public:
-    explicit FileReplacement(std::string path);
-    ~FileReplacement();
-    FileReplacement(const FileReplacement&) = delete;
-    FileReplacement& operator=(const FileReplacement&) = delete;
-
-    void write(std::span<const std::byte> bytes);
-    /// The same open file, which stays so after replace().
-    Descriptor share() const;
-    /// Syncs, renames and syncs the folder.
-    void replace();
-
-private:
-    std::string path_, temporary_;
-    Descriptor file_;
-    bool replaced_ = false;
-};
-
-/// Replaces `path` by `bytes` in one step, see FileReplacement.
-void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 
 /// IoError "path: what: reason; mend". `error`: an errno.
 [[noreturn]] void fail_io(const std::string& path, const char* what, int error);
@@ -70,9 +47,6 @@ int write_all(int file, std::span<const std::byte> bytes);
 int sync_file(int file);
 /// Makes names in a folder last: a rename or a new file survives a power cut only when its folder is on disk as well.
 void sync_folder(const std::string& folder);
-
-/// Removes what killed processes left of FileReplacement in a folder. For whoever owns the folder: a resumed run.
-void remove_temporary_files(const std::string& folder);
 
 /// Throws IoError when there is something at `path` that is no regular file: a FIFO, device or socket would be waited
 /// for, or never end. Nothing is opened for that, which would tell whoever writes to a FIFO.

@@ -1,16 +1,14 @@
 #include "experiments/storage/checkpoint.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <span>
 #include <string_view>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/base/sha256.h"
 #include "experiments/storage/hdf5.h"
@@ -21,6 +19,7 @@ namespace {
 
 constexpr std::size_t user_block_size = 512;
 constexpr std::int64_t format_version = 1;
+constexpr const char* best_checkpoint_name = "best.h5";
 constexpr std::string_view magic = "headscope checkpoint\n";
 constexpr std::string_view mend = "`headscope resume` falls back to the checkpoint before it";
 
@@ -155,11 +154,10 @@ Checkpoint unpack(const hdf5::File& file) {
 }
 
 // Written, then read back: only a file that is whole on disk lets older ones go.
-std::string write_checkpoint(const std::string& folder, const std::string& name, const Checkpoint& checkpoint) {
-    make_folders(folder);
-    const std::string path = folder + "/" + name;
+std::string write_checkpoint(const Folder& folder, const std::string& name, const Checkpoint& checkpoint) {
+    const std::string path = folder.path_of(name);
     const std::vector<std::byte> bytes = pack(checkpoint);
-    write_file_atomically(path, bytes);
+    write_file_atomically(folder, name, bytes);
     const std::string found = read_file(path);
     if (found.size() != bytes.size() || std::memcmp(found.data(), bytes.data(), bytes.size()) != 0) {
         throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
@@ -167,34 +165,53 @@ std::string write_checkpoint(const std::string& folder, const std::string& name,
     return path;
 }
 
+/// The step of a name that checkpoint_name() gives.
+std::optional<std::int64_t> step_of(const std::string& name) {
+    constexpr std::string_view prefix = "step-";
+    std::int64_t step = -1;
+    if (!name.starts_with(prefix)) return std::nullopt;
+    std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
+    return step >= 0 && name == checkpoint_name(step) ? std::optional(step) : std::nullopt;
+}
+
+/// Steps of the checkpoints among `names`, ascending.
+std::vector<std::int64_t> steps_of(const std::vector<std::string>& names) {
+    std::vector<std::int64_t> steps;
+    for (const std::string& name : names)
+        if (const std::optional<std::int64_t> step = step_of(name)) steps.push_back(*step);
+    std::sort(steps.begin(), steps.end());
+    return steps;
+}
+
 // Checkpoints newer than `step` are what a resumed run has passed over; they do not count, or the one just written
 // might be deleted in favour of a damaged one.
-void delete_old(const std::string& folder, std::int64_t step, std::int64_t keep) {
-    std::vector<std::int64_t> steps = list_checkpoints(folder);
+void delete_old(const Folder& folder, std::int64_t step, std::int64_t keep) {
+    std::vector<std::int64_t> steps = steps_of(folder.list());
     std::erase_if(steps, [&](std::int64_t other) { return other > step; });
     const std::size_t kept = std::min(steps.size(), static_cast<std::size_t>(keep));
     steps.resize(steps.size() - kept);
-    for (const std::int64_t old : steps) {
-        const std::string path = folder + "/" + checkpoint_name(old);
-        if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_io(path, "cannot be removed", errno);
-    }
+    for (const std::int64_t old : steps) folder.remove(checkpoint_name(old));
 }
 
 }  // namespace
 
+bool is_checkpoint_name(const std::string& name) {
+    return step_of(name) || name == best_checkpoint_name || name == start_checkpoint_name;
+}
+
 std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}.h5", step); }
 
-std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep) {
+std::string save_checkpoint(const Folder& folder, const Checkpoint& checkpoint, std::int64_t keep) {
     const std::string path = write_checkpoint(folder, checkpoint_name(checkpoint.step), checkpoint);
     if (keep > 0) delete_old(folder, checkpoint.step, keep);
     return path;
 }
 
-std::string save_best_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
-    return write_checkpoint(folder, "best.h5", checkpoint);
+std::string save_best_checkpoint(const Folder& folder, const Checkpoint& checkpoint) {
+    return write_checkpoint(folder, best_checkpoint_name, checkpoint);
 }
 
-std::string save_start_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
+std::string save_start_checkpoint(const Folder& folder, const Checkpoint& checkpoint) {
     return write_checkpoint(folder, start_checkpoint_name, checkpoint);
 }
 
@@ -208,18 +225,7 @@ Checkpoint load_checkpoint(const std::string& path) {
     }
 }
 
-std::vector<std::int64_t> list_checkpoints(const std::string& folder) {
-    constexpr std::string_view prefix = "step-";
-    std::vector<std::int64_t> steps;
-    for (const std::string& name : list_folder(folder)) {
-        std::int64_t step = -1;
-        if (!name.starts_with(prefix)) continue;
-        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
-        if (step >= 0 && name == checkpoint_name(step)) steps.push_back(step);
-    }
-    std::sort(steps.begin(), steps.end());
-    return steps;
-}
+std::vector<std::int64_t> list_checkpoints(const std::string& folder) { return steps_of(list_folder(folder)); }
 
 std::optional<Checkpoint> load_newest_good(const std::string& folder, std::vector<std::string>& passed_over,
                                            std::optional<std::int64_t> rows_until) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/base/folder.h"
 #include "experiments/storage/best_evaluation.h"
 #include "nn/module.h"
 #include "optim/optimizer.h"
@@ -41,15 +42,17 @@ inline constexpr const char* start_checkpoint_name = "start.h5";
 
 /// "step-00002000.h5".
 std::string checkpoint_name(std::int64_t step);
+/// Is it that of a checkpoint of any kind?
+bool is_checkpoint_name(const std::string& name);
 
 /// Writes folder/step-XXXXXXXX.h5 by temporary name, fsync, rename, fsync of the folder; reads it back and verifies it;
-/// only then deletes all but the newest `keep` (0 = keep all) of those up to this step. Makes the folder when it is
-/// missing. Returns its path. Throws IoError.
-std::string save_checkpoint(const std::string& folder, const Checkpoint& checkpoint, std::int64_t keep);
+/// only then deletes all but the newest `keep` (0 = keep all) of those up to this step. Returns its path. Throws
+/// IoError.
+std::string save_checkpoint(const Folder& folder, const Checkpoint& checkpoint, std::int64_t keep);
 
 /// Write folder/best.h5 and folder/start.h5 in the same way. Delete nothing. Return the path. Throw IoError.
-std::string save_best_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
-std::string save_start_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
+std::string save_best_checkpoint(const Folder& folder, const Checkpoint& checkpoint);
+std::string save_start_checkpoint(const Folder& folder, const Checkpoint& checkpoint);
 
 /// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated,
 /// damaged.

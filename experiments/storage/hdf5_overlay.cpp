@@ -65,12 +65,7 @@ const Overlay::Page& Overlay::unchanged_page(std::uint64_t number) {
 
 void Overlay::make_room() {
     if (pages_.size() < most_pages_) return;
-    if (spill_ < 0) {
-        const std::string name = fmt::format("{}/.{}.tmp-{}", folder_of(path_),
-                                             std::filesystem::path(path_).filename().string(), ::getpid());
-        spill_ = open_file(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
-        if (spill_ < 0 || ::unlink(name.c_str()) != 0) fail_io(path_, "cannot be written", errno);
-    }
+    if (spill_ < 0) spill_ = FileReplacement(path_).share();  // its name is gone at once
     for (const auto& [number, page] : pages_) {
         std::span<const std::byte> rest = page;
         while (!rest.empty()) {

@@ -36,9 +36,9 @@ void add_event(Table& events, std::int64_t step, std::int64_t time, const std::s
 }  // namespace
 
 struct Log::State {
-    explicit State(std::string path) : disk(std::move(path)), tables(disk.path()) {}
+    explicit State(const std::string& path) : disk(path), tables(disk.path()) {}
     /// Begins with the log at `from`.
-    State(std::string path, const std::string& from) : disk(std::move(path), from), tables(disk.path()) {}
+    State(const std::string& path, const std::string& from) : disk(path, from), tables(disk.path()) {}
 
     LogFile disk;
     LogTables tables;
@@ -118,7 +118,7 @@ void Log::State::drop_rows(std::int64_t first_step) {
     complete_until = first_step;
 }
 
-Log::Log(std::string path) : state_(std::make_unique<State>(std::move(path))) {
+Log::Log(const std::string& path) : state_(std::make_unique<State>(path)) {
     set_attribute("schema_name", std::string(log_schema_name));
     set_attribute("schema_version", std::string(log_schema_version));
     state_->note_folder();

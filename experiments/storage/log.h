@@ -40,7 +40,7 @@ struct Lineage {
 class Log {
 public:
     /// Empty log, to be published as `path`.
-    explicit Log(std::string path);
+    explicit Log(const std::string& path);
     /// The log that is at `path`, continued, without the rows whose step is `first_step` or later.
     /// Throws IoError when it is damaged or of another schema.
     static std::unique_ptr<Log> reopen(const std::string& path, std::int64_t first_step);

@@ -1,14 +1,21 @@
 #include "experiments/storage/log_file.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "experiments/base/errors.h"
-#include "experiments/base/files.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/sha256.h"
 
 namespace headscope::experiments {
 
-LogFile::LogFile(std::string path, const std::string& from) : LogFile(std::move(path)) {
+LogFile::LogFile(const std::string& path)
+    : path_(path),
+      folder_(Folder::of_file(path)),
+      name_(std::filesystem::path(path).filename().string()),
+      tail_(folder_, name_) {}
+
+LogFile::LogFile(const std::string& path, const std::string& from) : LogFile(path) {
     base_ = open_sealed_file(from);
     require_log(hdf5(), from);
     if (hdf5().has_attribute("/", "publication")) publication_ = hdf5().integer_attribute("/", "publication");
@@ -41,7 +48,7 @@ void LogFile::write_out() {
     changed_->close();
     changed_.reset();
     changes_->check();
-    FileReplacement out(path_);
+    FileReplacement out(folder_, name_);
     SealedFile written;
     Sha256 digest;
     changes_->read_all([&](std::span<const std::byte> bytes) {

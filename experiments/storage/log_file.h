@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "experiments/base/folder.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/hdf5_overlay.h"
 #include "experiments/storage/log_seal.h"
@@ -19,9 +20,9 @@ namespace headscope::experiments {
 class LogFile {
 public:
     /// Empty, to be published as `path`.
-    explicit LogFile(std::string path) : path_(std::move(path)), tail_(path_) {}
+    explicit LogFile(const std::string& path);
     /// Begins with the log at `from` and its tail.
-    LogFile(std::string path, const std::string& from);
+    LogFile(const std::string& path, const std::string& from);
     LogFile(const LogFile&) = delete;
     LogFile& operator=(const LogFile&) = delete;
 
@@ -34,7 +35,7 @@ public:
     bool published() const { return published_; }
     /// The tail is on disk when this returns.
     void sync_tail() { tail_.sync(); }
-    /// Puts hdf5() with the rows of the tail, and behind them `rows`, a block or nothing, in the place of the file,
+    /// Throws when the folder was moved or replaced since this was made. Puts hdf5() with the rows of the tail, and behind them `rows`, a block or nothing, in the place of the file,
     /// which stays as it is until then. Sets attributes publication, one more than before, and complete_until.
     void publish(std::span<const std::byte> rows, std::int64_t complete_until);
 
@@ -43,6 +44,8 @@ private:
     void write_out();
 
     std::string path_;
+    Folder folder_;  ///< that of `path_` from the beginning
+    std::string name_;
     SealedFile base_{};  ///< what the changes are made to: the file published last; none for a new log
     TailWriter tail_;
     std::uint64_t blocks_taken_ = 0;  ///< blocks of the tail that hdf5() has, after a publish that failed

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "experiments/base/errors.h"
@@ -103,11 +104,14 @@ void append_group(hdf5::File& log, const hdf5::File& rows, const std::string& gr
 
 std::string tail_path(const std::string& log) { return log + ".tail"; }
 
+TailWriter::TailWriter(Folder folder, const std::string& log_name)
+    : folder_(std::move(folder)), name_(tail_path(log_name)), path_(folder_.path_of(name_)) {}
+
 void TailWriter::append(std::int64_t publication, std::span<const std::byte> rows) {
     if (file_ < 0) {
         remove();
-        file_ = open_file(path_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND);
-        if (file_ < 0) fail_to_write(path_, errno);
+        file_ = folder_.open(name_, O_RDWR | O_CREAT | O_EXCL | O_APPEND);
+        if (file_ < 0) folder_.fail(name_, "cannot be written", errno);
         const std::string first = fmt::format("{}{}\n", title, publication);
         if (const int error = write_all(file_, std::as_bytes(std::span(first)))) fail_to_write(path_, error);
     }
@@ -126,7 +130,7 @@ void TailWriter::append(std::int64_t publication, std::span<const std::byte> row
 void TailWriter::sync() {
     if (file_ < 0) return;
     if (const int error = sync_file(file_)) fail_io(path_, "cannot be synced to disk", error);
-    if (!in_folder_) sync_folder(folder_of(path_));
+    if (!in_folder_) folder_.sync();
     in_folder_ = true;
 }
 
@@ -134,7 +138,7 @@ void TailWriter::remove() {
     file_ = Descriptor();
     blocks_ = 0;
     in_folder_ = false;
-    if (::unlink(path_.c_str()) != 0 && errno != ENOENT) fail_io(path_, "cannot be removed", errno);
+    folder_.remove(name_);
 }
 
 std::uint64_t TailWriter::read_back(std::uint64_t skip,

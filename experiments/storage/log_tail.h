@@ -18,7 +18,7 @@
 #include <span>
 #include <string>
 
-#include "experiments/base/files.h"
+#include "experiments/base/folder.h"
 #include "experiments/storage/hdf5.h"
 
 namespace headscope::experiments {
@@ -29,7 +29,7 @@ std::string tail_path(const std::string& log);
 /// Writes a tail. Every function throws IoError.
 class TailWriter {
 public:
-    explicit TailWriter(const std::string& log) : path_(tail_path(log)) {}
+    TailWriter(Folder folder, const std::string& log_name);
 
     /// Adds a block for the log that was published as number `publication`. The first one makes the file, and removes
     /// one that is there.
@@ -42,7 +42,8 @@ public:
     void remove();
 
 private:
-    std::string path_;
+    Folder folder_;
+    std::string name_, path_;
     Descriptor file_;
     std::uint64_t blocks_ = 0;
     bool in_folder_ = false;  ///< the folder, too, was synced

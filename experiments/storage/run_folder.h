@@ -1,41 +1,59 @@
-// A run's folder on disk: what is where in it.
+// A run's folder on disk: what is where in it, and how a new one comes about.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "experiments/storage/run_lock.h"
+
 namespace headscope::experiments {
 
-/// Makes `path` and missing parents for a new run. Throws UsageError when it exists (a run is never overwritten: the
-/// message says `headscope resume` or --out), IoError when it cannot be made.
-void create_run_folder(const std::string& path);
-
-/// A run's folder while it comes about: removed again unless keep() is called, file by file and by name. What this
-/// process has not made is never touched, and a folder that holds something else stays.
-class NewRunFolder {
-public:
-    /// Makes the folder. Throws as create_run_folder() does.
-    explicit NewRunFolder(const std::string& path);
-    ~NewRunFolder();
-    NewRunFolder(const NewRunFolder&) = delete;
-    NewRunFolder& operator=(const NewRunFolder&) = delete;
-
-    /// A file or folder ("checkpoints") below it that is about to be made.
-    void will_make(const std::string& name) { made_.push_back(name); }
-    void keep() { kept_ = true; }
-
-private:
-    std::string path_;
-    std::vector<std::string> made_;
-    bool kept_ = false;
-};
+/// Of the folder of a run's checkpoints in it.
+inline constexpr const char* checkpoints_name = "checkpoints";
+/// Of its resolved config in it.
+inline constexpr const char* config_file_name = "config.toml";
 
 struct RunPaths {
     explicit RunPaths(std::string folder);
     std::string folder, log, config, checkpoints;
 };
 
+/// Of its log, and of one that is no run's yet: a fork or a replay gives it its own name when all is there.
+inline constexpr const char* log_file_name = "log.h5";
+inline constexpr const char* unfinished_log_name = "unfinished.h5";
+
 /// The folder of the run that `path` names: itself, or of a file log.h5 the folder that it lies in.
 std::string run_folder_of(const std::string& path);
+
+/// Removes what killed processes left in the folder of a run: temporary files of its own files alone.
+void remove_temporary_files_of_run(const Folder& run);
+
+/// A new run's folder while it comes about, locked: removed again unless keep() is called, file by file and by name.
+/// What this process has not made is never touched, and a folder that holds something else stays.
+class NewRunFolder {
+public:
+    /// Makes `path` and missing parents. `files`: names in it ("checkpoints/start.h5") of all that is made before
+    /// keep(). When `begins_again`, a folder that is there already and holds nothing but those was left by a killed
+    /// process, and is taken over, emptied. Throws UsageError when there is another one (a run is never overwritten:
+    /// the message says `headscope resume` or --out), IoError when it cannot be made.
+    NewRunFolder(const std::string& path, std::vector<std::string> files,
+                 const std::function<void(const std::string&)>& on_message, bool begins_again = false);
+    ~NewRunFolder();
+    NewRunFolder(const NewRunFolder&) = delete;
+    NewRunFolder& operator=(const NewRunFolder&) = delete;
+
+    const Folder& folder() const { return lock_->folder(); }
+    /// It stays. Returns the lock.
+    RunLock keep();
+
+private:
+    void remove_files() noexcept;
+
+    std::vector<std::string> files_;
+    std::optional<RunLock> lock_;
+    bool kept_ = false;
+};
 
 }  // namespace headscope::experiments

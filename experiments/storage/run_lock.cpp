@@ -72,25 +72,20 @@ std::string reason(int error) { return std::generic_category().message(error); }
 
 }  // namespace
 
-RunLock::RunLock(const std::string& folder, const std::function<void(const std::string&)>& on_message)
-    : file_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (file_ < 0) fail_io(folder, "cannot be opened", errno);
-    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+RunLock::RunLock(const std::string& path, const std::function<void(const std::string&)>& on_message) : folder_(path) {
+    if (::flock(folder_.descriptor(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK) {
-            const std::string owner = owner_of(file_);
-            ::close(file_);
-            throw UsageError(fmt::format("{} is in use by {}; wait for it, or stop it", folder,
+            const std::string owner = owner_of(folder_.descriptor());
+            throw UsageError(fmt::format("{} is in use by {}; wait for it, or stop it", path,
                                          owner.empty() ? "another process" : "process " + owner));
         }
         if (on_message)  // some network file systems
-            on_message(fmt::format("{} cannot be locked ({}); see to it that nothing else trains in it", folder,
+            on_message(fmt::format("{} cannot be locked ({}); see to it that nothing else trains in it", path,
                                    reason(errno)));
     }
     struct flock owned = mark(F_RDLCK);
-    ::fcntl(file_, F_OFD_SETLK, &owned);  // without it readers know less, and that is all
+    ::fcntl(folder_.descriptor(), F_OFD_SETLK, &owned);  // without it readers know less, and that is all
 }
-
-RunLock::~RunLock() { ::close(file_); }
 
 std::optional<bool> is_locked(const std::string& folder) {
     const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -10,19 +10,22 @@
 #include <optional>
 #include <string>
 
+#include "experiments/base/folder.h"
+
 namespace headscope::experiments {
 
+/// The lock goes when the last copy is gone.
 class RunLock {
 public:
-    /// Takes the lock of a run's folder until destruction. Throws UsageError naming the process that has it already,
-    /// IoError when the folder cannot be opened. A file system that has no locks is a line for `on_message`, no error.
-    RunLock(const std::string& folder, const std::function<void(const std::string&)>& on_message);
-    ~RunLock();
-    RunLock(const RunLock&) = delete;
-    RunLock& operator=(const RunLock&) = delete;
+    /// Takes the lock of a run's folder. Throws UsageError naming the process that has it already, IoError when the
+    /// folder cannot be opened. A file system that has no locks is a line for `on_message`, no error.
+    RunLock(const std::string& path, const std::function<void(const std::string&)>& on_message);
+
+    /// The folder that is locked. A folder that is put in its place later is another one.
+    const Folder& folder() const { return folder_; }
 
 private:
-    int file_;
+    Folder folder_;
 };
 
 /// Does a process train in the folder now? Takes no lock and changes nothing. Nothing when that cannot be told: its

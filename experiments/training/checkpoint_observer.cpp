@@ -2,6 +2,7 @@
 
 #include "autograd/profile.h"
 #include "experiments/storage/checkpoint.h"
+#include "experiments/storage/run_folder.h"
 #include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
@@ -33,7 +34,7 @@ void CheckpointObserver::save(TrainingState& state, bool last) {
     Checkpoint checkpoint = state.checkpoint();
     checkpoint.elapsed = recorder_.elapsed();
     checkpoint.best = evaluation_.best();
-    save_checkpoint(checkpoints_, checkpoint, config_.checkpoint.keep);
+    save_checkpoint(run_.subfolder(checkpoints_name), checkpoint, config_.checkpoint.keep);
 }
 
 }  // namespace headscope::experiments

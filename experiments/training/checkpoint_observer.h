@@ -1,7 +1,8 @@
 #pragma once
 
-#include <string>
+#include <utility>
 
+#include "experiments/base/folder.h"
 #include "experiments/training/evaluation_observer.h"
 #include "experiments/training/observer.h"
 #include "experiments/training/recorder.h"
@@ -13,13 +14,13 @@ namespace headscope::experiments {
 /// and at the end.
 class CheckpointObserver : public Observer {
 public:
-    /// `checkpoints`: the folder for them. `first_step`: where this process began; its checkpoint is there already.
+    /// `run`: the folder of the run. `first_step`: where this process began; its checkpoint is there already.
     CheckpointObserver(const Config& config, Recorder& recorder, const BestEvaluationObserver& evaluation,
-                       std::string checkpoints, std::int64_t first_step)
+                       Folder run, std::int64_t first_step)
         : config_(config),
           recorder_(recorder),
           evaluation_(evaluation),
-          checkpoints_(std::move(checkpoints)),
+          run_(std::move(run)),
           first_step_(first_step) {}
 
     void keep_weights(TrainingState& state, bool last) override;
@@ -32,7 +33,7 @@ private:
     const Config& config_;
     Recorder& recorder_;
     const BestEvaluationObserver& evaluation_;
-    std::string checkpoints_;
+    Folder run_;
     std::int64_t first_step_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "autograd/profile.h"
 #include "experiments/storage/checkpoint.h"
+#include "experiments/storage/run_folder.h"
 #include "experiments/training/training_state.h"
 
 namespace headscope::experiments {
@@ -32,7 +33,7 @@ void BestEvaluationObserver::evaluated(TrainingState& state, double loss) {
     Checkpoint best = state.checkpoint();
     best.elapsed = recorder_.elapsed();
     best.best = now;
-    save_best_checkpoint(checkpoints_, best);
+    save_best_checkpoint(run_.subfolder(checkpoints_name), best);
 }
 
 }  // namespace headscope::experiments

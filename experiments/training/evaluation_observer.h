@@ -1,8 +1,9 @@
 #pragma once
 
 #include <optional>
-#include <string>
+#include <utility>
 
+#include "experiments/base/folder.h"
 #include "experiments/storage/best_evaluation.h"
 #include "experiments/training/observer.h"
 #include "experiments/training/recorder.h"
@@ -31,10 +32,10 @@ protected:
 /// eval.patience has exhausted.
 class BestEvaluationObserver : public EvaluationObserver {
 public:
-    /// `checkpoints`: the folder of the run's checkpoints. `best`: of a continued run, what its checkpoint says.
+    /// `run`: the folder of the run. `best`: of a continued run, what its checkpoint says.
     BestEvaluationObserver(const Experiment& experiment, Recorder& recorder, const RunHooks& hooks,
-                           std::string checkpoints, const BestEvaluation& best)
-        : EvaluationObserver(experiment, recorder, hooks), checkpoints_(std::move(checkpoints)), best_(best) {}
+                           Folder run, const BestEvaluation& best)
+        : EvaluationObserver(experiment, recorder, hooks), run_(std::move(run)), best_(best) {}
     bool wants_end(const TrainingState& state) const override;
     const BestEvaluation& best() const { return best_; }
 
@@ -42,7 +43,7 @@ protected:
     void evaluated(TrainingState& state, double loss) override;
 
 private:
-    std::string checkpoints_;
+    Folder run_;
     BestEvaluation best_;
 };
 

@@ -8,7 +8,7 @@
 
 #include "experiments/base/environment.h"
 #include "experiments/base/errors.h"
-#include "experiments/base/files.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/config/config_history.h"
 #include "experiments/config/writer.h"
 #include "experiments/storage/log.h"
@@ -70,11 +70,10 @@ bool same_names_and_shapes(const optim::OptimizerState& a, const optim::Optimize
 }
 
 void write_folder(const PastRun& parent, const Experiment& changed, const Checkpoint& start, const Lineage& lineage,
-                  const std::string& event, const std::string& data_change, const std::string& out) {
-    const RunPaths paths(out);
-    save_start_checkpoint(paths.checkpoints, start);
-    auto log = same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, paths.log)
-                                          : std::make_unique<Log>(paths.log);
+                  const std::string& event, const std::string& data_change, const Folder& out) {
+    save_start_checkpoint(out.subfolder(checkpoints_name), start);
+    const std::string path = out.path_of(unfinished_log_name);
+    auto log = same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, path) : std::make_unique<Log>(path);
     log->set_attribute("run_id", new_run_id());
     log->set_attribute("created", utc_now());
     log->set_attribute("state", std::string("running"));
@@ -86,14 +85,16 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
     if (!data_change.empty()) log->event(start.step, "data", data_change);
     log->set_complete_until(start.step);  // also of a fork without its parent's rows
     log->publish();
-    // Last: a folder without it is no run, and nobody goes on with half a fork.
     const std::string text = changed.config.resolved();
-    write_file_atomically(paths.config, std::as_bytes(std::span(text)));
+    write_file_atomically(out, config_file_name, std::as_bytes(std::span(text)));
+    // Last: a folder without a log is no fork, and nobody goes on with half of one.
+    out.rename(unfinished_log_name, log_file_name);
+    out.sync();
 }
 
 }  // namespace
 
-void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
+RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
                const std::string& data_change, const std::string& out, const RunHooks& hooks) {
     require_step(parent, step);
     Checkpoint start = state_at(parent, step, hooks);
@@ -116,15 +117,14 @@ void make_fork(const PastRun& parent, const Experiment& changed, std::int64_t st
     const std::string event =
         fmt::format("from {} at step {}, {}{}", folder, step, changes.empty() ? "nothing changed" : "with " + changes,
                     same_optimizer ? "" : "; the optimizer's state begins anew");
-    NewRunFolder made(out);
-    made.will_make("checkpoints");
-    made.will_make(std::string("checkpoints/") + start_checkpoint_name);
-    made.will_make("log.h5");
-    made.will_make("config.toml");
+    NewRunFolder made(out,
+                      {fmt::format("{}/{}", checkpoints_name, start_checkpoint_name), unfinished_log_name,
+                       config_file_name},
+                      hooks.on_message, true);
     write_folder(parent, changed, start,
                  {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
-                 data_change, out);
-    made.keep();
+                 data_change, made.folder());
+    return made.keep();
 }
 
 }  // namespace headscope::experiments

@@ -6,7 +6,8 @@
 
 #include "experiments/base/errors.h"
 #include "experiments/storage/log_seal.h"
-#include "experiments/storage/run_lock.h"
+#include "experiments/storage/log_tail.h"
+#include "experiments/storage/run_folder.h"
 #include "experiments/training/evaluation_observer.h"
 #include "experiments/training/progress_observer.h"
 #include "experiments/training/recorder.h"
@@ -31,14 +32,12 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
     if (from > to) throw UsageError(fmt::format("replay: --from {} is after --to {}", from, to));
     require_step(run, from);
     require_step(run, to);
-    NewRunFolder folder(out);
-    folder.will_make("log.h5");
-    const RunLock lock(out, hooks.on_message);
+    NewRunFolder made(out, {unfinished_log_name, tail_path(unfinished_log_name)}, hooks.on_message, true);
     TrainingState state(run.experiment);
     bring_to(run, from, state, hooks);
 
     const Config& config = run.experiment.config;
-    const std::string path = RunPaths(out).log;
+    const std::string path = made.folder().path_of(unfinished_log_name);
     auto log = std::make_unique<Log>(path);
     log->set_lineage({"replay", std::filesystem::absolute(run.paths.folder).lexically_normal().string(), run.run_id,
                       config_family(config), from, changes});
@@ -68,7 +67,10 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
         for (const std::string& warning : run.warnings) message += "\n" + warning;
         throw CheckFailed(message);
     }
-    folder.keep();
+    made.folder().require_in_place();
+    made.folder().rename(unfinished_log_name, log_file_name);
+    made.folder().sync();
+    made.keep();
     return comparison;
 }
 

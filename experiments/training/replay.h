@@ -19,7 +19,8 @@ void check_replay_overrides(const std::vector<std::string>& overrides);
 /// these steps, by the probes of `run`'s config then, and root attributes lineage = "replay", parent, parent_run_id,
 /// parent_step (= from), changes (= the overrides). Row `to` is complete: its step is trained too, unless the run ended
 /// there. Every row that the run has as well is compared. Throws UsageError when the window is not inside the run or
-/// OUT exists, CheckFailed when a bit differs. Whatever is thrown, OUT is gone then.
+/// OUT exists, CheckFailed when a bit differs. Whatever is thrown, OUT is gone then. What a killed process left of a
+/// replay holds no log.h5, and is made anew.
 LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, const std::string& changes,
                      const std::string& out, const RunHooks& hooks);
 

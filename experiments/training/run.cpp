@@ -12,6 +12,7 @@
 #include "autograd/parallel.h"
 #include "autograd/profile.h"
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config_history.h"
 #include "experiments/storage/log_reader.h"
@@ -73,11 +74,11 @@ std::optional<std::int64_t> rows_until(const std::string& log) {
 class RunInFolder {
 public:
     /// `data_change`: what to leave in /events about data that are not those of the run until now; may be empty.
-    RunInFolder(const Experiment& experiment, const std::string& folder, const RunHooks& hooks,
-                std::string data_change = "")
+    RunInFolder(const Experiment& experiment, const Folder& folder, const RunHooks& hooks, std::string data_change = "")
         : experiment_(experiment),
           config_(experiment.config),
-          paths_(folder),
+          folder_(folder),
+          paths_(folder.path()),
           hooks_(hooks),
           data_change_(std::move(data_change)),
           state_(experiment) {}
@@ -157,8 +158,8 @@ private:
             if (hooks_.stop != nullptr && hooks_.stop->load()) throw StopRequested();
         });
         Profile::mark(Profile::Phase::other, "start");
-        BestEvaluationObserver evaluation(experiment_, *recorder_, hooks_, paths_.checkpoints, best);
-        CheckpointObserver checkpoints(config_, *recorder_, evaluation, paths_.checkpoints, steps_done());
+        BestEvaluationObserver evaluation(experiment_, *recorder_, hooks_, folder_, best);
+        CheckpointObserver checkpoints(config_, *recorder_, evaluation, folder_, steps_done());
         ProgressObserver progress(hooks_, 0, config_.train.steps, state_.tokens_seen());
         try {
             run_training_loop(state_, {&evaluation, &*recorder_, &progress, &checkpoints}, {config_.train.steps},
@@ -167,6 +168,10 @@ private:
             stop(checkpoints, evaluation);
         } catch (const NumericError& error) {
             fail(error);
+        } catch (const IoError& error) {
+            const std::optional<std::string> now = folder_.place();
+            if (!now || folder_.is_in_place()) throw;
+            throw IoError(fmt::format("{}; `headscope resume {}` goes on", error.what(), *now));
         }
     }
 
@@ -194,6 +199,7 @@ private:
 
     const Experiment& experiment_;
     const Config& config_;
+    Folder folder_;
     RunPaths paths_;
     const RunHooks& hooks_;
     std::string data_change_;
@@ -201,9 +207,9 @@ private:
     std::optional<Recorder> recorder_;
 };
 
-void write_config_file(const std::string& path, const Config& config) {
+void write_config_file(const Folder& run, const Config& config) {
     const std::string text = config.resolved();
-    write_file_atomically(path, std::as_bytes(std::span(text)));
+    write_file_atomically(run, config_file_name, std::as_bytes(std::span(text)));
 }
 
 /// The last checkpoint of a finished run, if that is there and whole, as is the log up to it. Throws IoError when there
@@ -276,6 +282,22 @@ PastRun open_parent(const std::string& run, const LogReader& log, const Experime
     }
 }
 
+/// Where a fork or a replay of `run` goes: "<run>-<ending>", or `out` when that is given. Throws UsageError for a place
+/// inside of the run.
+std::string derived_folder(const std::string& run, const std::string& ending, const std::string& out) {
+    namespace fs = std::filesystem;
+    const std::string name = fs::path(without_slash(run)).filename().string();
+    if (out.empty() && (name == "." || name == ".."))
+        throw UsageError(fmt::format("`{}` is no name to make another from; name the run by its own, {}, or say --out "
+                                     "FOLDER", run, fs::weakly_canonical(run).string()));
+    const std::string folder = out.empty() ? fmt::format("{}-{}", without_slash(run), ending) : out;
+    for (fs::path above = fs::weakly_canonical(fs::absolute(folder)).parent_path(); above.has_relative_path(); above = above.parent_path())
+        if (std::error_code error; fs::equivalent(above, run, error))
+            throw UsageError(fmt::format("{}: lies in the folder of the run {}; choose a place outside with --out",
+                                         folder, run));
+    return folder;
+}
+
 std::string joined(const std::vector<std::string>& overrides) { return fmt::format("{}", fmt::join(overrides, " ")); }
 
 }  // namespace
@@ -288,12 +310,10 @@ RunResult start_run(const Experiment& experiment, const RunOptions& options) {
     const Threads threads(options);
     const Config& config = experiment.config;
     const std::string folder = options.out.empty() ? fmt::format("runs/{}-s{}", config.name, config.seed) : options.out;
-    NewRunFolder made(folder);
-    const RunLock lock(folder, options.hooks.on_message);
+    NewRunFolder made(folder, {config_file_name}, options.hooks.on_message);
     say_where_data_are(config, options.hooks);
-    RunInFolder run(experiment, folder, options.hooks);
-    made.will_make("config.toml");
-    write_config_file(RunPaths(folder).config, config);
+    RunInFolder run(experiment, made.folder(), options.hooks);
+    write_config_file(made.folder(), config);
     try {
         run.start();
     } catch (...) {
@@ -315,19 +335,19 @@ RunResult resume_run(const std::string& folder, const std::vector<std::string>& 
                          " holds no config.toml; name the folder of a run, or remove this one and run again");
     check_resume_overrides(overrides);
     const RunLock lock(paths.folder, options.hooks.on_message);
+    lock.folder().find_subfolder(checkpoints_name);  // refuses a link: what is behind it is not ours to change
     Config config = load_config(paths.config, overrides);
     if (const std::optional<Checkpoint> last = finished_at(paths, config)) return {folder, last->step, true};
     find_moved_data(config, paths.folder, overrides);
     Experiment experiment = build_experiment(std::move(config));
     const std::string data_change = change_of_data(experiment, folder, digest_in_log(paths), "resume", options);
-    remove_temporary_files(paths.folder);
-    remove_temporary_files(paths.checkpoints);
+    remove_temporary_files_of_run(lock.folder());
     // The folder says what the run is from now on; checkpoints past the new end are go_on()'s to refuse.
     const std::vector<std::int64_t> checkpoints = list_checkpoints(paths.checkpoints);
     if (!checkpoints.empty()) require_log(paths);
     if (!overrides.empty() && (checkpoints.empty() || checkpoints.back() < experiment.config.train.steps))
-        write_config_file(paths.config, experiment.config);
-    RunInFolder run(experiment, folder, options.hooks, data_change);
+        write_config_file(lock.folder(), experiment.config);
+    RunInFolder run(experiment, lock.folder(), options.hooks, data_change);
     const bool trained = run.go_on(experiment.history);
     return {folder, run.steps_done(), !trained};
 }
@@ -346,10 +366,9 @@ RunResult fork_run(const std::string& run, std::int64_t step, const std::vector<
     const std::string rates = rate_changes(changed.config, step, parent.experiment.config_at(step).train.steps,
                                            changed.config_at(step).train.steps);
     if (!rates.empty()) options.hooks.message(rates);
-    const std::string out = options.out.empty() ? fmt::format("{}-fork-{}", without_slash(run), step) : options.out;
-    make_fork(parent, changed, step, joined(overrides), data_change, out, options.hooks);
-    const RunLock lock(out, options.hooks.on_message);
-    RunInFolder fork(changed, out, options.hooks);
+    const std::string out = derived_folder(run, fmt::format("fork-{}", step), options.out);
+    const RunLock lock = make_fork(parent, changed, step, joined(overrides), data_change, out, options.hooks);
+    RunInFolder fork(changed, lock.folder(), options.hooks);
     fork.go_on(changed.history);
     return {out, fork.steps_done()};
 }
@@ -360,8 +379,7 @@ ReplayResult replay_run(const std::string& run, std::optional<std::int64_t> from
     check_replay_overrides(overrides);
     const PastRun past = open_past_run(run, overrides);
     ReplayResult result{{}, from.value_or(past.first_step), to.value_or(past.last_step), {}};
-    result.folder =
-        options.out.empty() ? fmt::format("{}-replay-{}-{}", without_slash(run), result.from, result.to) : options.out;
+    result.folder = derived_folder(run, fmt::format("replay-{}-{}", result.from, result.to), options.out);
     result.compared = replay(past, result.from, result.to, joined(overrides), result.folder, options.hooks);
     return result;
 }

@@ -11,7 +11,7 @@
 // HEADSCOPE_IO_TRACE: file that takes every call that changed the disk: a line of fields with tabs between them, and
 //   after that of a write its bytes. Opens of folders are among them, for fsync; and the fault, when it happens.
 //
-// Relative paths and file offsets are not followed, and two threads must not write at once: headscope does neither.
+// Relative paths are followed where they are relative to an open folder (openat and its like), file offsets are not, and two threads must not write at once: headscope does neither.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -43,6 +43,21 @@ static int is_seen(const char* path) {
     const char* folder_path = setting("HEADSCOPE_IO_FOLDER");
     const size_t length = strlen(folder_path);
     return length > 0 && strncmp(path, folder_path, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+enum { longest_path = 4096 };
+
+// The path of what is named relative to an open folder, in `space`; `path` itself when it is not.
+static const char* absolute(int base, const char* path, char space[longest_path]) {
+    if (base == AT_FDCWD || path[0] == '/') return path;
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", base);
+    const ssize_t length = syscall(SYS_readlink, link, space, longest_path - 1);
+    if (length < 0) return path;
+    space[length] = '\0';
+    if (strcmp(path, ".") == 0) return space;
+    snprintf(space + length, (size_t)(longest_path - length), "/%s", path);
+    return space;
 }
 
 static enum Use use(int file) { return file >= 0 && file < files ? (enum Use)use_of[file] : unseen; }
@@ -105,13 +120,15 @@ static int fault_of(const char* call) {
 
 // --- calls ---
 
-static int open_and_note(int base, const char* path, int flags, mode_t mode) {
+static int open_and_note(int base, const char* name, int flags, mode_t mode) {
+    char space[longest_path];
+    const char* const path = absolute(base, name, space);
     const int writing = (flags & (O_ACCMODE | O_CREAT)) != 0, seen = is_seen(path);
     if (seen) {
         const int error = fault_of(writing ? "open" : "look");
         if (error > 0) return fail(error);
     }
-    const int file = (int)syscall(SYS_openat, base, path, flags, mode);
+    const int file = (int)syscall(SYS_openat, base, name, flags, mode);
     if (file < 0 || file >= files) return file;
     use_of[file] = (char)(!seen ? unseen : writing ? written : (flags & O_DIRECTORY) != 0 ? folder : looked_at);
     if (use_of[file] == written) record("open\t%d\t%s\t%d\n", file, path, (flags & (O_TRUNC | O_EXCL)) != 0);
@@ -260,26 +277,45 @@ int close(int file) {
     return error > 0 ? fail(error) : status;
 }
 
-int rename(const char* from, const char* to) {
+int renameat(int from_base, const char* from_name, int to_base, const char* to_name) {
+    char from_space[longest_path], to_space[longest_path];
+    const char* const from = absolute(from_base, from_name, from_space);
+    const char* const to = absolute(to_base, to_name, to_space);
     const int error = is_seen(to) ? fault_of("rename") : 0;
     if (error > 0) return fail(error);
-    const int status = REAL(rename)(from, to);
+    const int status = REAL(renameat)(from_base, from_name, to_base, to_name);
     if (status == 0 && is_seen(to)) record("rename\t%s\t%s\n", from, to);
     return status;
 }
 
-int unlink(const char* path) {
+int rename(const char* from, const char* to) { return renameat(AT_FDCWD, from, AT_FDCWD, to); }
+
+int unlinkat(int base, const char* name, int flags) {
+    char space[longest_path];
+    const char* const path = absolute(base, name, space);
     const int error = is_seen(path) ? fault_of("unlink") : 0;
     if (error > 0) return fail(error);
-    const int status = REAL(unlink)(path);
+    const int status = REAL(unlinkat)(base, name, flags);
     if (status == 0 && is_seen(path)) record("unlink\t%s\n", path);
     return status;
 }
 
-int mkdir(const char* path, mode_t mode) {
+int unlink(const char* path) { return unlinkat(AT_FDCWD, path, 0); }
+
+int mkdirat(int base, const char* name, mode_t mode) {
+    char space[longest_path];
+    const char* const path = absolute(base, name, space);
     const int error = is_seen(path) ? fault_of("mkdir") : 0;
     if (error > 0) return fail(error);
-    const int status = REAL(mkdir)(path, mode);
+    const int status = REAL(mkdirat)(base, name, mode);
     if (status == 0 && is_seen(path)) record("mkdir\t%s\n", path);
     return status;
+}
+
+int mkdir(const char* path, mode_t mode) { return mkdirat(AT_FDCWD, path, mode); }
+
+int fstatat(int base, const char* name, struct stat* status, int flags) {
+    char space[longest_path];
+    const int error = is_seen(absolute(base, name, space)) ? fault_of("stat") : 0;
+    return error > 0 ? fail(error) : REAL(fstatat)(base, name, status, flags);
 }

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config.h"
 #include "experiments/storage/hdf5.h"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/config/config.h"
 #include "experiments/probes/capture.h"

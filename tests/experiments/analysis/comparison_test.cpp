@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/files.h"
 #include "experiments/cli/comparison_text.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/log.h"
@@ -34,7 +35,7 @@ struct Sample {
 /// Writes a run into a folder of its own and returns it. Every evaluation row but the last is wrong on purpose.
 std::string write_run(const TemporaryFolder& parent, const std::string& name, const Sample& sample) {
     const std::string folder = parent.path(name);
-    create_run_folder(folder);
+    make_folders(folder);
     Log log(RunPaths(folder).log);
     log.set_attribute("state", sample.state);
     log.set_attribute("seed", sample.seed);

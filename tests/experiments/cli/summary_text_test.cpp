@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/probes/probe.h"
 #include "experiments/storage/hdf5.h"

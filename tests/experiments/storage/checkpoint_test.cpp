@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/base/sha256.h"
 #include "experiments/storage/hdf5.h"
@@ -74,6 +75,12 @@ std::string refusal(const std::string& path) {
     return "loaded";
 }
 
+/// The folder, made when it is missing.
+Folder open_folder(const std::string& path) {
+    make_folders(path);
+    return Folder(path);
+}
+
 // Puts a valid user block before other contents.
 std::string sealed(const hdf5::File& file) {
     const std::vector<std::byte> image = file.image();
@@ -85,7 +92,7 @@ std::string sealed(const hdf5::File& file) {
 
 TEST_F(CheckpointFile, ComesBack) {
     const Checkpoint saved = example(2000);
-    EXPECT_EQ(save_checkpoint(folder_, saved, 2), folder_ + "/step-00002000.h5");
+    EXPECT_EQ(save_checkpoint(open_folder(folder_), saved, 2), folder_ + "/step-00002000.h5");
     const Checkpoint loaded = load_checkpoint(path(2000));
     EXPECT_EQ(loaded.step, 2000);
     EXPECT_EQ(loaded.seed, 7);
@@ -104,19 +111,19 @@ TEST_F(CheckpointFile, ComesBack) {
 TEST_F(CheckpointFile, HoldsNoTruthValues) {
     Checkpoint checkpoint = example(3);
     checkpoint.model["mask"] = Tensor::zeros({2}, DType::boolean);
-    EXPECT_THROW(save_checkpoint(folder_, checkpoint, 2), Error);
+    EXPECT_THROW(save_checkpoint(open_folder(folder_), checkpoint, 2), Error);
     EXPECT_FALSE(std::filesystem::exists(path(3)));
 }
 
 TEST_F(CheckpointFile, EqualContentsAreEqualBytes) {
-    save_checkpoint(folder_ + "/a", example(5), 0);
+    save_checkpoint(open_folder(folder_ + "/a"), example(5), 0);
     ::usleep(1100000);
-    save_checkpoint(folder_ + "/b", example(5), 0);
+    save_checkpoint(open_folder(folder_ + "/b"), example(5), 0);
     EXPECT_EQ(read_file(folder_ + "/a/step-00000005.h5"), read_file(folder_ + "/b/step-00000005.h5"));
 }
 
 TEST_F(CheckpointFile, AnyToolOpensIt) {
-    save_checkpoint(folder_, example(5), 0);
+    save_checkpoint(open_folder(folder_), example(5), 0);
     const hdf5::File file = hdf5::File::open(path(5));
     EXPECT_EQ(file.read<float>("/model/blocks.0.attn.W_q.weight"), (std::vector<float>{1, -2.5, 3, 4, 5, 6}));
     EXPECT_EQ(file.read<double>("/optimizer/norm.weight/exp_avg"), (std::vector<double>{7, 8, 9}));
@@ -124,7 +131,7 @@ TEST_F(CheckpointFile, AnyToolOpensIt) {
 }
 
 TEST_F(CheckpointFile, EveryFlippedBitIsRefused) {
-    save_checkpoint(folder_, example(5), 0);
+    save_checkpoint(open_folder(folder_), example(5), 0);
     std::string bytes = read_file(path(5));
     const std::string copy = folder_ + "/flipped.h5";
     fs::copy_file(path(5), copy);
@@ -149,13 +156,13 @@ TEST_F(CheckpointFile, EveryFlippedBitIsRefused) {
 }
 
 TEST_F(CheckpointFile, EveryTruncationIsRefused) {
-    save_checkpoint(folder_, example(5), 0);
+    save_checkpoint(open_folder(folder_), example(5), 0);
     const auto size = static_cast<std::int64_t>(fs::file_size(path(5)));
     for (std::int64_t length = size - 1; length >= 0; --length) {
         fs::resize_file(path(5), static_cast<std::uintmax_t>(length));
         ASSERT_NE(refusal(path(5)).find("truncated: "), std::string::npos) << length;
     }
-    save_checkpoint(folder_, example(5), 0);
+    save_checkpoint(open_folder(folder_), example(5), 0);
     write_file_atomically(path(5), bytes_of(read_file(path(5)) + '\0'));
     EXPECT_NE(refusal(path(5)).find("damaged"), std::string::npos);
 }
@@ -165,7 +172,7 @@ TEST_F(CheckpointFile, RefusalsSayWhatIsWrong) {
     EXPECT_EQ(refusal(path(1)), path(1) + ": cannot be opened: No such file or directory; check the path");
     write_file_atomically(path(1), bytes_of(std::string(2000, 'x')));
     EXPECT_NE(refusal(path(1)).find("not a checkpoint"), std::string::npos);
-    save_checkpoint(folder_, example(5), 0);
+    save_checkpoint(open_folder(folder_), example(5), 0);
     std::string newer = read_file(path(5));
     newer.replace(newer.find("0000000001"), 10, "0000000002");
     write_file_atomically(path(5), bytes_of(newer));
@@ -203,20 +210,20 @@ TEST_F(CheckpointFile, StrangeContentsAreRefusedBehindAGoodChecksum) {
 }
 
 TEST_F(CheckpointFile, KeepsTheNewest) {
-    for (const std::int64_t step : {500, 1000, 1500}) save_checkpoint(folder_, example(step), 2);
+    for (const std::int64_t step : {500, 1000, 1500}) save_checkpoint(open_folder(folder_), example(step), 2);
     EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{1000, 1500}));
-    save_checkpoint(folder_, example(2000), 0);
+    save_checkpoint(open_folder(folder_), example(2000), 0);
     EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{1000, 1500, 2000}));
     // After falling back to step 1000: the one just written stays, whatever lies ahead.
-    save_checkpoint(folder_, example(1200), 1);
+    save_checkpoint(open_folder(folder_), example(1200), 1);
     EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{1200, 1500, 2000}));
     EXPECT_EQ(names(), (Names{"step-00001200.h5", "step-00001500.h5", "step-00002000.h5"}));
 }
 
 TEST_F(CheckpointFile, TheBestOneStandsApart) {
-    for (const std::int64_t step : {500, 1000}) save_checkpoint(folder_, example(step), 0);
-    EXPECT_EQ(save_best_checkpoint(folder_, example(700)), folder_ + "/best.h5");
-    save_best_checkpoint(folder_, example(1000));
+    for (const std::int64_t step : {500, 1000}) save_checkpoint(open_folder(folder_), example(step), 0);
+    EXPECT_EQ(save_best_checkpoint(open_folder(folder_), example(700)), folder_ + "/best.h5");
+    save_best_checkpoint(open_folder(folder_), example(1000));
     EXPECT_EQ(load_checkpoint(folder_ + "/best.h5").step, 1000);
     EXPECT_EQ(names(), (Names{"best.h5", "step-00000500.h5", "step-00001000.h5"}));
     EXPECT_EQ(list_checkpoints(folder_), (std::vector<std::int64_t>{500, 1000}));
@@ -270,7 +277,7 @@ TEST_F(CheckpointFile, ListsCheckpointsAlone) {
 TEST_F(CheckpointFile, FallsBackToTheNewestGoodOne) {
     std::vector<std::string> passed_over;
     EXPECT_FALSE(load_newest_good(folder_, passed_over).has_value());
-    for (const std::int64_t step : {10, 20, 30}) save_checkpoint(folder_, example(step), 0);
+    for (const std::int64_t step : {10, 20, 30}) save_checkpoint(open_folder(folder_), example(step), 0);
     fs::resize_file(path(30), 700);
     std::string bytes = read_file(path(20));
     bytes.back() = static_cast<char>(bytes.back() ^ 4);
@@ -284,9 +291,9 @@ TEST_F(CheckpointFile, FallsBackToTheNewestGoodOne) {
 }
 
 TEST_F(CheckpointFile, FailedSaveDeletesNothing) {
-    save_checkpoint(folder_, example(10), 1);
+    save_checkpoint(open_folder(folder_), example(10), 1);
     fs::create_directories(path(20) + "/in/the/way");
-    EXPECT_THROW(save_checkpoint(folder_, example(20), 1), IoError);
+    EXPECT_THROW(save_checkpoint(open_folder(folder_), example(20), 1), IoError);
     EXPECT_EQ(load_checkpoint(path(10)).step, 10);
     EXPECT_EQ(names(), (Names{"step-00000010.h5", "step-00000020.h5"}));
 }

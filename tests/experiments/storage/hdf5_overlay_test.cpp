@@ -7,6 +7,7 @@
 #include <random>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/storage/hdf5.h"
 #include "tests/experiments/temporary_folder.h"

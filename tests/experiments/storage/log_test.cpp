@@ -12,6 +12,7 @@
 #include <random>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/log_seal.h"
@@ -339,9 +340,9 @@ TEST_F(LogFile, OtherFormsOfHdf5AreRead) {
 }
 
 TEST_F(LogFile, PublishingFails) {
-    Log log(folder_ + "/missing/log.h5");
-    EXPECT_THROW(log.publish(), IoError);
+    EXPECT_THROW(Log(folder_ + "/missing/log.h5"), IoError);
     fs::create_directories(folder_ + "/missing");
+    Log log(folder_ + "/missing/log.h5");
     log.publish();
     declare(log);
     append_steps(log, 0, 3);

@@ -1,18 +1,12 @@
 #include "experiments/storage/run_folder.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 
 #include "experiments/base/errors.h"
 #include "experiments/base/files.h"
-#include "experiments/base/sha256.h"
 #include "tests/experiments/temporary_folder.h"
 
 namespace headscope::experiments {
@@ -20,131 +14,91 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+const std::vector<std::string> files{"checkpoints/start.h5", "unfinished.h5"};
 
-class RunFolder : public testing::Test {
-protected:
-    /// Everything in the folder, temporary files included.
-    std::vector<std::string> names() const {
-        std::vector<std::string> result;
-        for (const auto& entry : fs::directory_iterator(folder_)) result.push_back(entry.path().filename().string());
-        std::sort(result.begin(), result.end());
-        return result;
-    }
-
-    const TemporaryFolder temporary_;
-    const std::string folder_ = temporary_.path();
-};
-
-template <class Failure, class Action>
-std::string message_of(Action action) {
+std::string refusal(const std::string& path, bool begins_again) {
     try {
-        action();
-    } catch (const Failure& error) {
+        const NewRunFolder folder(path, files, nullptr, begins_again);
+    } catch (const UsageError& error) {
         return error.what();
     }
-    return "nothing was thrown";
+    return "made";
 }
 
-TEST_F(RunFolder, WritesAndReplaces) {
-    const std::string path = folder_ + "/log.h5", large(3 << 20, 'x');
-    write_file_atomically(path, bytes_of("first"));
-    EXPECT_EQ(read_file(path), "first");
-    write_file_atomically(path, bytes_of(large));
-    EXPECT_EQ(read_file(path), large);
-    write_file_atomically(path, {});
-    EXPECT_EQ(read_file(path), "");
-    EXPECT_EQ(names(), std::vector<std::string>{"log.h5"});
+void write(const std::string& path) {
+    fs::create_directories(fs::path(path).parent_path());
+    std::ofstream(path) << "x";
 }
 
-TEST_F(RunFolder, OpenFilesKeepTheOldContents) {
-    const std::string path = folder_ + "/log.h5";
-    write_file_atomically(path, bytes_of("first"));
-    std::ifstream reader(path);
-    write_file_atomically(path, bytes_of("second"));
-    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(reader), {}), "first");
+TEST(NewRunFolder, IsNew) {
+    const TemporaryFolder temporary;
+    const std::string run = temporary.path("runs/deep/a");
+    { NewRunFolder(run + "/", files, nullptr).keep(); }
+    EXPECT_TRUE(fs::is_directory(run));
+    EXPECT_EQ(refusal(run, false).find("resume"), std::string::npos) << "nothing can go on in it";
+    write(run + "/config.toml");
+    EXPECT_NE(refusal(run, false).find("headscope resume " + run), std::string::npos);
+    EXPECT_NE(refusal(run, true).find("--out"), std::string::npos);
+    write(temporary.path("file"));
+    EXPECT_NE(refusal(temporary.path("file"), true).find("exists already"), std::string::npos);
+    EXPECT_THROW(NewRunFolder(temporary.path("file/run"), files, nullptr), IoError);
+    EXPECT_THROW(NewRunFolder("/proc/run", files, nullptr), IoError);
 }
 
-// Root may write anywhere, so these places refuse for other reasons than permissions.
-TEST_F(RunFolder, FailuresNamePathAndReason) {
-    write_file_atomically(folder_ + "/file", bytes_of("kept"));
-    const auto write_to = [](const std::string& path) {
-        return message_of<IoError>([&] { write_file_atomically(path, bytes_of("x")); });
-    };
-    EXPECT_EQ(write_to(folder_ + "/missing/log.h5"),
-              folder_ + "/missing/log.h5: cannot be written: No such file or directory; check the path");
-    EXPECT_EQ(write_to(folder_ + "/file/log.h5"),
-              folder_ + "/file/log.h5: cannot be written: Not a directory; check the path");
-    EXPECT_NE(write_to("/proc/log.h5").find("/proc/log.h5: cannot be written: "), std::string::npos);
-    fs::create_directories(folder_ + "/taken/by/folders");
-    EXPECT_NE(write_to(folder_ + "/taken").find("a folder is in the way"), std::string::npos);
-    EXPECT_EQ(names(), (std::vector<std::string>{"file", "taken"}));
-    EXPECT_EQ(read_file(folder_ + "/file"), "kept");
-    EXPECT_EQ(message_of<IoError>([&] { read_file(folder_ + "/missing"); }),
-              folder_ + "/missing: cannot be opened: No such file or directory; check the path");
-    EXPECT_EQ(message_of<IoError>([&] { read_file(folder_); }), folder_ + ": is a folder, not a file; name a file");
-}
-
-// A limit on file sizes stands for a full disk: the first write is short, the next one fails.
-TEST_F(RunFolder, FailingWriteLeavesTheOldFile) {
-    const std::string path = folder_ + "/log.h5";
-    write_file_atomically(path, bytes_of("old"));
-    const pid_t child = ::fork();
-    if (child == 0) {
-        std::signal(SIGXFSZ, SIG_IGN);
-        const rlimit limit{5000, 5000};
-        ::setrlimit(RLIMIT_FSIZE, &limit);
-        const std::string message =
-            message_of<IoError>([&] { write_file_atomically(path, bytes_of(std::string(20000, 'y'))); });
-        ::_exit(message == path + ": cannot be written: File too large; raise the limit on file sizes (ulimit -f)" ? 0
-                                                                                                                   : 1);
+TEST(NewRunFolder, WhatAKilledProcessLeftIsMadeAnew) {
+    const TemporaryFolder temporary;
+    const std::string run = temporary.path("run");
+    for (const char* name : {"checkpoints/start.h5", "checkpoints/.start.h5.tmp-4", "unfinished.h5",
+                             ".unfinished.h5.tmp-4"})
+        write(run + "/" + name);
+    EXPECT_NE(refusal(run, false), "made");
+    EXPECT_TRUE(fs::exists(run + "/checkpoints/start.h5"));
+    {
+        NewRunFolder folder(run, files, nullptr, true);
+        EXPECT_TRUE(folder.folder().list().empty());
+        folder.keep();
     }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    EXPECT_EQ(read_file(path), "old");
-    EXPECT_EQ(names(), std::vector<std::string>{"log.h5"});
-}
-
-TEST_F(RunFolder, RemovesWhatKilledProcessesLeft) {
-    for (const char* name : {"/.log.h5.tmp-123", "/.hidden", "/.x.tmp-", "/.x.tmp-1a", "/x.tmp-1", "/log.h5"}) {
-        write_file_atomically(folder_ + name, bytes_of("x"));
+    EXPECT_EQ(refusal(run, true), "made");  // an empty one
+    for (const char* name : {"log.h5", "checkpoints/step-00000002.h5", "checkpoints/below/start.h5", "notes",
+                             ".notes.tmp-4"}) {
+        write(run + "/unfinished.h5");
+        write(run + "/" + name);
+        EXPECT_NE(refusal(run, true), "made") << name;
+        EXPECT_TRUE(fs::exists(run + "/" + name) && fs::exists(run + "/unfinished.h5")) << name;
+        fs::remove_all(run);
     }
-    remove_temporary_files(folder_);
-    EXPECT_EQ(names(), (std::vector<std::string>{".hidden", ".x.tmp-", ".x.tmp-1a", "log.h5", "x.tmp-1"}));
-    remove_temporary_files(folder_ + "/missing");
 }
 
-TEST_F(RunFolder, NewFoldersOnly) {
-    create_run_folder(folder_ + "/runs/deep/a/");
-    EXPECT_TRUE(fs::is_directory(folder_ + "/runs/deep/a"));
-    const std::string message = message_of<UsageError>([&] { create_run_folder(folder_ + "/runs/deep/a"); });
-    EXPECT_NE(message.find("headscope resume " + folder_ + "/runs/deep/a"), std::string::npos) << message;
-    EXPECT_NE(message.find("--out"), std::string::npos) << message;
-    write_file_atomically(folder_ + "/file", bytes_of("x"));
-    EXPECT_THROW(create_run_folder(folder_ + "/file"), UsageError);
-    EXPECT_THROW(create_run_folder(folder_ + "/file/run"), IoError);
-    EXPECT_THROW(create_run_folder("/proc/run"), IoError);
+TEST(NewRunFolder, OfALivingProcessIsInUse) {
+    const TemporaryFolder temporary;
+    const NewRunFolder folder(temporary.path("run"), files, nullptr, true);
+    EXPECT_NE(refusal(temporary.path("run"), true).find("in use"), std::string::npos);
 }
 
-TEST(Sha256, KnownDigests) {
-    EXPECT_EQ(sha256(std::string_view()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    EXPECT_EQ(sha256(bytes_of("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+/// A failure takes away what this process made, where that is, and nothing else.
+TEST(NewRunFolder, AMovedFolderIsNotMistaken) {
+    const TemporaryFolder temporary;
+    {
+        const NewRunFolder folder(temporary.path("run"), files, nullptr);
+        write(temporary.path("run/unfinished.h5"));
+        fs::rename(temporary.path("run"), temporary.path("moved"));
+        write(temporary.path("run/unfinished.h5"));
+    }
+    EXPECT_TRUE(fs::exists(temporary.path("run/unfinished.h5")));
+    EXPECT_TRUE(fs::is_empty(temporary.path("moved")));
 }
 
-TEST_F(RunFolder, WhatIsThereIsSeen) {
-    write_file_atomically(folder_ + "/b", bytes_of("x"));
-    write_file_atomically(folder_ + "/.a", bytes_of("x"));
-    fs::create_symlink("nowhere", folder_ + "/c");
-    EXPECT_EQ(list_folder(folder_), (std::vector<std::string>{".a", "b", "c"}));
-    EXPECT_TRUE(list_folder(folder_ + "/missing").empty());
-    EXPECT_THROW(list_folder(folder_ + "/b"), IoError);
-    EXPECT_TRUE(path_exists(folder_));
-    EXPECT_TRUE(path_exists(folder_ + "/b"));
-    EXPECT_FALSE(path_exists(folder_ + "/missing/x"));
-    EXPECT_FALSE(path_exists(folder_ + "/b/x"));
-    EXPECT_FALSE(path_exists(folder_ + "/c"));
-    EXPECT_THROW(path_exists(folder_ + "/" + std::string(300, 'x')), IoError);  // too long a name to be looked up
+TEST(RunFolder, TemporaryFilesOfARunAloneAreRemoved) {
+    const TemporaryFolder temporary;
+    const std::string run = temporary.path("run");
+    const std::vector<std::string> left{".log.h5.tmp-1", ".config.toml.tmp-1", ".ablation.h5.tmp-1",
+                                        "checkpoints/.step-00000002.h5.tmp-1", "checkpoints/.best.h5.tmp-1"},
+        kept{".notes.tmp-1", "checkpoints/.log.h5.tmp-1", ".step-00000002.h5.tmp-1", "checkpoints/.step-2.h5.tmp-1"};
+    for (const std::vector<std::string>& names : {left, kept})
+        for (const std::string& name : names) write(run + "/" + name);
+    remove_temporary_files_of_run(Folder(run));
+    for (const std::string& name : left) EXPECT_FALSE(fs::exists(run + "/" + name)) << name;
+    for (const std::string& name : kept) EXPECT_TRUE(fs::exists(run + "/" + name)) << name;
 }
 
 TEST(RunPaths, OfALogIsItsFolder) {

@@ -124,22 +124,20 @@ TEST_F(Run, TwoRunInOneProcessAtOnce) {
 }
 
 /// What fails before its first log leaves nothing of its own, and whatever is not its own stays.
-TEST_F(Run, AFailedStartTakesBackItsOwnFilesAlone) {
-    const std::string run = folder_.path("run");
-    {
-        NewRunFolder made(run);
-        made.will_make("config.toml");
+TEST(RunFolderOfAFailedStart, LosesItsOwnFilesAlone) {
+    const TemporaryFolder folder;
+    const std::string run = folder.path("run");
+    const auto fail = [&](bool disturbed) {
+        const NewRunFolder made(run, {"config.toml"}, nullptr);
         std::ofstream(run + "/config.toml") << "x";
-    }
-    EXPECT_FALSE(std::filesystem::exists(run));
-    {
-        NewRunFolder made(run);
-        made.will_make("config.toml");
-        std::ofstream(run + "/config.toml") << "x";
+        if (!disturbed) return;
         std::ofstream(run + "/of_somebody_else") << "x";
         std::filesystem::create_directory(run + "/checkpoints");
         std::ofstream(run + "/checkpoints/step-00000002.h5") << "x";
-    }
+    };
+    fail(false);
+    EXPECT_FALSE(std::filesystem::exists(run));
+    fail(true);
     EXPECT_EQ(list_folder(run), (std::vector<std::string>{"checkpoints", "of_somebody_else"}));
     EXPECT_TRUE(std::filesystem::exists(run + "/checkpoints/step-00000002.h5"));
 }
