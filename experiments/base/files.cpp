@@ -215,7 +215,9 @@ std::string read_file(const std::string& path) {
     if (::fstat(file, &status) != 0) fail_io(path, "cannot be read", errno);
     refuse_unless_regular(path, status.st_mode);  // it may be another one by now
     const auto size = static_cast<std::size_t>(status.st_size);
-    const double room = available_memory().value_or(std::numeric_limits<double>::infinity());
+    constexpr std::size_t small = 4 << 20;  // for which nobody needs to ask
+    const double room = size <= small ? static_cast<double>(small)
+                                      : available_memory().value_or(std::numeric_limits<double>::infinity());
     if (static_cast<double>(size) > room) fail_too_large(path, size, room);
     constexpr std::size_t growth = 16 << 20;  // files of /proc say that they are empty, and some have no end
     Input input(path, size, size + growth);

@@ -73,23 +73,23 @@ void write_tensor(hdf5::File& file, const std::string& path, const Tensor& tenso
     throw Error("save_checkpoint: " + path + " is of type bool; checkpoints hold float32, float64 and int64");
 }
 
-template <class T>
-Tensor read_values(const hdf5::File& file, const std::string& path, const hdf5::Dims& shape) {
-    const std::vector<T> values = file.read<T>(path);  // first: it refuses a shape that no memory holds
-    return Tensor::from(Shape(shape), std::span<const T>(values));
-}
-
 Tensor read_tensor(const hdf5::File& file, const std::string& path) {
-    const hdf5::DatasetInfo info = file.info(path);
-    if (info.shape.size() <= Shape::max_rank) {
-        switch (info.type) {
-            case hdf5::Type::f32: return read_values<float>(file, path, info.shape);
-            case hdf5::Type::f64: return read_values<double>(file, path, info.shape);
-            case hdf5::Type::i64: return read_values<std::int64_t>(file, path, info.shape);
-            default: break;
+    Tensor tensor;
+    const auto make = [&](const hdf5::DatasetInfo& info, DType dtype) {
+        tensor = Tensor::empty(Shape(info.shape), dtype);
+    };
+    file.read_stored(path, [&](const hdf5::DatasetInfo& info) -> void* {
+        if (info.shape.size() <= Shape::max_rank) {
+            switch (info.type) {
+                case hdf5::Type::f32: make(info, DType::f32); return tensor.data<float>();
+                case hdf5::Type::f64: make(info, DType::f64); return tensor.data<double>();
+                case hdf5::Type::i64: make(info, DType::i64); return tensor.data<std::int64_t>();
+                default: break;
+            }
         }
-    }
-    throw IoError(path + " is not a tensor of float32, float64 or int64 with six axes at most");
+        throw IoError(path + " is not a tensor of float32, float64 or int64 with six axes at most");
+    });
+    return tensor;
 }
 
 std::size_t bytes_of(const std::map<std::string, Tensor>& tensors) {

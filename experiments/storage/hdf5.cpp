@@ -56,13 +56,17 @@ void write_version_18(hid_t file) { H5Fset_libver_bounds(file, H5F_LIBVER_V18, H
 
 }  // namespace
 
-Handle native_type(Type type) {
+hid_t native_number(Type type) {
     switch (type) {
-        case Type::f32: return {H5Tcopy(H5T_NATIVE_FLOAT), H5Tclose};
-        case Type::f64: return {H5Tcopy(H5T_NATIVE_DOUBLE), H5Tclose};
-        case Type::i64: return {H5Tcopy(H5T_NATIVE_INT64), H5Tclose};
-        default: break;
+        case Type::f32: return H5T_NATIVE_FLOAT;
+        case Type::f64: return H5T_NATIVE_DOUBLE;
+        case Type::i64: return H5T_NATIVE_INT64;
+        default: return H5I_INVALID_HID;
     }
+}
+
+Handle native_type(Type type) {
+    if (const hid_t number = native_number(type); number >= 0) return {H5Tcopy(number), H5Tclose};
     Handle text(H5Tcopy(H5T_C_S1), H5Tclose);
     H5Tset_size(text, H5T_VARIABLE);
     H5Tset_cset(text, H5T_CSET_UTF8);

@@ -105,15 +105,24 @@ public:
     /// larger than what the file can hold is refused before memory is taken for it.
     template <class T>
     std::vector<T> read(const std::string& path) const {
-        std::vector<T> values(count_values(path));
-        read_into(path, std::span<T>(values));
+        std::vector<T> values;
+        read_values(path, type_of<T>(), [&](std::size_t count) {
+            values.resize(count);
+            return static_cast<void*>(values.data());
+        });
         return values;
     }
     /// The same into memory of just that size.
     template <class T>
     void read_into(const std::string& path, std::span<T> values) const {
-        read_values(path, type_of<T>(), values.data(), values.size());
+        read_values(path, type_of<T>(), [&](std::size_t count) {
+            require_count(path, count, values.size());
+            return static_cast<void*>(values.data());
+        });
     }
+    /// The same as they are stored: `room` gives memory for all values of a shape and type, or throws what refuses them.
+    /// The dataset is opened once.
+    void read_stored(const std::string& path, const std::function<void*(const DatasetInfo&)>& room) const;
     /// All values of a dataset of integers with one axis, in order, as spans of some hundred thousand, or of a chunk
     /// where that is more. So they need not be in memory at once.
     void read_pieces(const std::string& path, const std::function<void(std::span<const std::int64_t>)>& take) const;
@@ -160,11 +169,11 @@ private:
     void write_attribute(const std::string& path, const std::string& name, Type type, const void* value);
     void read_attribute(const std::string& path, const std::string& name, Type type, void* value) const;
     /// Number of values; throws when the file cannot hold so many.
-    std::size_t count_values(const std::string& path) const;
-    std::size_t count_values(const Handle& dataset, const std::string& path) const;
+    std::size_t count_values(const Handle& dataset, const DatasetInfo& info, const std::string& path) const;
+    void require_count(const std::string& path, std::size_t count, std::size_t wanted) const;
     void write_values(const std::string& path, Type type, const Dims& shape, const void* values, std::size_t count,
                       Layout layout);
-    void read_values(const std::string& path, Type type, void* values, std::size_t count) const;
+    void read_values(const std::string& path, Type type, const std::function<void*(std::size_t count)>& room) const;
     void append_values(const std::string& path, Type type, const void* values, std::size_t count);
 
     std::int64_t id_;

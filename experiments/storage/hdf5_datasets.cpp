@@ -57,7 +57,7 @@ hsize_t rows_per_chunk(hsize_t row_bytes) {
 
 Type type_in_file(hid_t type) {
     for (const Type known : {Type::f32, Type::f64, Type::i64}) {
-        if (H5Tequal(type, native_type(known)) > 0) return known;
+        if (H5Tequal(type, native_number(known)) > 0) return known;
     }
     return H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) > 0 ? Type::text : Type::other;
 }
@@ -92,24 +92,25 @@ DatasetInfo File::info(const Handle& dataset, const std::string& path) const {
 
 // A damaged or hostile file may claim any shape. What is stored bounds it: as it is without filters, and by deflate's
 // largest ratio (about 1032) with them.
-std::size_t File::count_values(const std::string& path) const { return count_values(open_dataset(path), path); }
-
-std::size_t File::count_values(const Handle& dataset, const std::string& path) const {
+std::size_t File::count_values(const Handle& dataset, const DatasetInfo& info, const std::string& path) const {
     constexpr std::size_t largest_ratio = 2048;
     const Handle type = own(H5Dget_type(dataset), H5Tclose, path, "has no type");
-    const Handle creation = own(H5Dget_create_plist(dataset), H5Pclose, path, "has no layout");
-    if (H5Pget_layout(creation) == H5D_VIRTUAL || H5Pget_external_count(creation) > 0) {
-        fail(path, "keeps its values in another file");
+    bool filtered = false;
+    if (H5Dget_offset(dataset) == HADDR_UNDEF) {  // else they lie in one piece in this file
+        const Handle creation = own(H5Dget_create_plist(dataset), H5Pclose, path, "has no layout");
+        if (H5Pget_layout(creation) == H5D_VIRTUAL || H5Pget_external_count(creation) > 0)
+            fail(path, "keeps its values in another file");
+        filtered = H5Pget_nfilters(creation) > 0;
     }
     hsize_t file_size = 0;
     check(H5Fget_filesize(id_, &file_size), path, "has no size");
     const hsize_t stored = H5Dget_storage_size(dataset);
     if (stored > file_size) fail(path, "claims more bytes than the file has");
-    const std::size_t most = stored * (H5Pget_nfilters(creation) > 0 ? largest_ratio : 1);
+    const std::size_t most = stored * (filtered ? largest_ratio : 1);
 
     std::size_t count = 1, bytes = 0;
     bool too_many = false;
-    const Dims shape = info(dataset, path).shape;
+    const Dims& shape = info.shape;
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
     for (const std::int64_t size : shape) {
         too_many = too_many || __builtin_mul_overflow(count, static_cast<std::size_t>(size), &count);
@@ -145,7 +146,11 @@ void File::write_texts(const std::string& path, const std::vector<std::string>& 
     write_values(path, Type::text, {static_cast<std::int64_t>(texts.size())}, values.data(), values.size(), layout);
 }
 
-void File::read_values(const std::string& path, Type type, void* values, std::size_t count) const {
+void File::require_count(const std::string& path, std::size_t count, std::size_t wanted) const {
+    if (count != wanted) fail(path, fmt::format("has {} values, not {}", count, wanted));
+}
+
+void File::read_values(const std::string& path, Type type, const std::function<void*(std::size_t count)>& room) const {
     const Handle dataset = open_dataset(path), wanted = native_type(type);
     const Handle stored = own(H5Dget_type(dataset), H5Tclose, path, "has no type");
     if (H5Tget_class(stored) != H5Tget_class(wanted)) {
@@ -153,9 +158,19 @@ void File::read_values(const std::string& path, Type type, void* values, std::si
                                                    : type == Type::text ? "strings"
                                                                         : "floating-point numbers"));
     }
-    if (const std::size_t found = count_values(dataset, path); found != count)
-        fail(path, fmt::format("has {} values, not {}", found, count));
+    const std::size_t count = count_values(dataset, info(dataset, path), path);
+    void* const values = room(count);
     if (count > 0) check(H5Dread(dataset, wanted, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "cannot be read");
+}
+
+void File::read_stored(const std::string& path, const std::function<void*(const DatasetInfo&)>& room) const {
+    const Handle dataset = open_dataset(path);
+    const DatasetInfo found = info(dataset, path);
+    const bool any = count_values(dataset, found, path) > 0;
+    void* const values = room(found);
+    if (any)
+        check(H5Dread(dataset, native_number(found.type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path,
+              "cannot be read");
 }
 
 // Pieces are whole chunks, so that each is unpacked once, however large it is.
@@ -168,7 +183,7 @@ void File::read_pieces(const std::string& path, const std::function<void(std::sp
     hsize_t chunk = 1;
     if (H5Pget_layout(creation) == H5D_CHUNKED) check(H5Pget_chunk(creation, 1, &chunk), path, "has no layout");
     constexpr hsize_t least = 1 << 18;
-    const hsize_t count = count_values(dataset, path), most = std::min((least + chunk - 1) / chunk * chunk, count);
+    const hsize_t count = count_values(dataset, found, path), most = std::min((least + chunk - 1) / chunk * chunk, count);
     std::vector<std::int64_t> values(most);
     for (hsize_t first = 0, size = 0; first < count; first += size) {
         size = std::min(most, count - first);
@@ -180,8 +195,11 @@ void File::read_pieces(const std::string& path, const std::function<void(std::sp
 }
 
 std::vector<std::string> File::read_texts(const std::string& path) const {
-    std::vector<char*> values(count_values(path), nullptr);
-    read_values(path, Type::text, values.data(), values.size());
+    std::vector<char*> values;
+    read_values(path, Type::text, [&](std::size_t count) {
+        values.resize(count, nullptr);
+        return static_cast<void*>(values.data());
+    });
     std::vector<std::string> texts;
     for (char* value : values) {
         texts.emplace_back(value == nullptr ? "" : value);

@@ -30,6 +30,8 @@ private:
 
 /// The type in memory, which is also the type in the file.
 Handle native_type(Type type);
+/// The same of a number, which nobody has to close; none of the others.
+hid_t native_number(Type type);
 
 class Overlay;
 /// File access through an overlay, which must outlive the file.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <utility>
 
@@ -57,20 +58,34 @@ std::string without_temporary(const std::string& name) {
 }  // namespace
 
 NewRunFolder::NewRunFolder(const std::string& path, std::vector<std::string> files,
-                           const std::function<void(const std::string&)>& on_message, bool begins_again)
+                           const std::function<void(const std::string&)>& on_message)
     : files_(std::move(files)) {
     const std::string folder = without_slash(path);
     make_folders(folder_of(folder));
     const bool is_new = make_new_folder(folder);
+    const bool begins_again = is_one_of(files_, unfinished_log_name);
     std::error_code ignored;
     if (!is_new && (!begins_again || !std::filesystem::is_directory(folder, ignored))) refuse_existing(folder);
     lock_.emplace(folder, on_message);
-    if (is_new) return;
+    if (!is_new) take_over(folder);
+    if (begins_again) make_mark();
+}
+
+void NewRunFolder::take_over(const std::string& path) {
     std::vector<std::string> found;
-    add_files(folder, "", found);
+    add_files(path, "", found);
+    if (!is_one_of(found, unfinished_log_name)) refuse_existing(path);
     for (const std::string& name : found)
-        if (!is_one_of(files_, without_temporary(name))) refuse_existing(folder);
+        if (!is_one_of(files_, without_temporary(name))) refuse_existing(path);
     remove_files();
+}
+
+void NewRunFolder::make_mark() {
+    const Descriptor file = folder().open(unfinished_log_name, O_WRONLY | O_CREAT | O_EXCL);
+    if (file >= 0) return;
+    const int error = errno;
+    remove_folder();
+    folder().fail(unfinished_log_name, "cannot be made", error);
 }
 
 void NewRunFolder::remove_files() noexcept {
@@ -84,8 +99,12 @@ void NewRunFolder::remove_files() noexcept {
 }
 
 NewRunFolder::~NewRunFolder() {
-    if (kept_ || !lock_) return;
+    if (kept_) return;
     remove_files();
+    remove_folder();
+}
+
+void NewRunFolder::remove_folder() noexcept {
     try {
         if (folder().is_in_place()) ::rmdir(folder().path().c_str());  // when it is empty
     } catch (const IoError&) {

@@ -20,7 +20,7 @@ struct RunPaths {
     std::string folder, log, config, checkpoints;
 };
 
-/// Of its log, and of one that is no run's yet: a fork or a replay gives it its own name when all is there.
+/// Of its log, and of one that is no run's yet: a fork or a replay gives it its name when all is there.
 inline constexpr const char* log_file_name = "log.h5";
 inline constexpr const char* unfinished_log_name = "unfinished.h5";
 
@@ -35,11 +35,11 @@ void remove_temporary_files_of_run(const Folder& run);
 class NewRunFolder {
 public:
     /// Makes `path` and missing parents. `files`: names in it ("checkpoints/start.h5") of all that is made before
-    /// keep(). When `begins_again`, a folder that is there already and holds nothing but those was left by a killed
-    /// process, and is taken over, emptied. Throws UsageError when there is another one (a run is never overwritten:
+    /// keep(). When one of them is unfinished_log_name, it is made at once, and a folder that is there already, holds one
+    /// and nothing but `files` was left by a killed process: it is taken over, emptied. Throws UsageError when there is another one (a run is never overwritten:
     /// the message says `headscope resume` or --out), IoError when it cannot be made.
     NewRunFolder(const std::string& path, std::vector<std::string> files,
-                 const std::function<void(const std::string&)>& on_message, bool begins_again = false);
+                 const std::function<void(const std::string&)>& on_message);
     ~NewRunFolder();
     NewRunFolder(const NewRunFolder&) = delete;
     NewRunFolder& operator=(const NewRunFolder&) = delete;
@@ -49,7 +49,10 @@ public:
     RunLock keep();
 
 private:
+    void take_over(const std::string& path);
+    void make_mark();
     void remove_files() noexcept;
+    void remove_folder() noexcept;
 
     std::vector<std::string> files_;
     std::optional<RunLock> lock_;

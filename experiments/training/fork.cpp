@@ -120,7 +120,7 @@ RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t
     NewRunFolder made(out,
                       {fmt::format("{}/{}", checkpoints_name, start_checkpoint_name), unfinished_log_name,
                        config_file_name},
-                      hooks.on_message, true);
+                      hooks.on_message);
     write_folder(parent, changed, start,
                  {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
                  data_change, made.folder());

@@ -32,7 +32,7 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
     if (from > to) throw UsageError(fmt::format("replay: --from {} is after --to {}", from, to));
     require_step(run, from);
     require_step(run, to);
-    NewRunFolder made(out, {unfinished_log_name, tail_path(unfinished_log_name)}, hooks.on_message, true);
+    NewRunFolder made(out, {unfinished_log_name, tail_path(unfinished_log_name)}, hooks.on_message);
     TrainingState state(run.experiment);
     bring_to(run, from, state, hooks);
 

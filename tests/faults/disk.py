@@ -38,11 +38,13 @@ def tiny(*arguments, library=False, **environment):
 
 def finish(run, whole, begin, overrides=()):
     """Goes on with what is in the folder, with these overrides, if that is a run; else starts anew, by the command
-    `begin`. The end must have the bits of `whole`."""
-    if (run / "config.toml").exists():
+    `begin`, over what is left of a fork. The end must have the bits of `whole`."""
+    unfinished = (run / "unfinished.h5").exists()
+    if (run / "config.toml").exists() and not unfinished:
         result = tiny("resume", run, *overrides)
     else:
-        shutil.rmtree(run, ignore_errors=True)
+        if not unfinished:
+            shutil.rmtree(run, ignore_errors=True)
         result = tiny(*begin, "--out", run)
     assert result.returncode == 0, result.stderr
     assert_same_runs(whole, run)

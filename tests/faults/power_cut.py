@@ -123,6 +123,7 @@ class Disk:
         item = folder.content[os.path.basename(source)]
         folder.changes.append({os.path.basename(source): None, os.path.basename(target): item})
         self.versions.setdefault(target, []).append(item.content)
+        self.promised.pop(source, None)
 
     def tree(self, random=None):
         """{path: bytes, or None for a folder}: with `random` after a power cut, without it what a killed process

@@ -14,11 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::vector<std::string> files{"checkpoints/start.h5", "unfinished.h5"};
+using Files = std::vector<std::string>;
+const Files files{"checkpoints/start.h5", "unfinished.h5"};
 
 std::string refusal(const std::string& path, bool begins_again) {
     try {
-        const NewRunFolder folder(path, files, nullptr, begins_again);
+        const NewRunFolder folder(path, begins_again ? files : Files{"config.toml"}, nullptr);
     } catch (const UsageError& error) {
         return error.what();
     }
@@ -33,8 +34,9 @@ void write(const std::string& path) {
 TEST(NewRunFolder, IsNew) {
     const TemporaryFolder temporary;
     const std::string run = temporary.path("runs/deep/a");
-    { NewRunFolder(run + "/", files, nullptr).keep(); }
-    EXPECT_TRUE(fs::is_directory(run));
+    { NewRunFolder(run + "/", {}, nullptr).keep(); }
+    EXPECT_TRUE(fs::is_empty(run));
+    EXPECT_NE(refusal(run, true), "made");
     EXPECT_EQ(refusal(run, false).find("resume"), std::string::npos) << "nothing can go on in it";
     write(run + "/config.toml");
     EXPECT_NE(refusal(run, false).find("headscope resume " + run), std::string::npos);
@@ -54,11 +56,13 @@ TEST(NewRunFolder, WhatAKilledProcessLeftIsMadeAnew) {
     EXPECT_NE(refusal(run, false), "made");
     EXPECT_TRUE(fs::exists(run + "/checkpoints/start.h5"));
     {
-        NewRunFolder folder(run, files, nullptr, true);
-        EXPECT_TRUE(folder.folder().list().empty());
+        NewRunFolder folder(run, files, nullptr);
+        EXPECT_EQ(folder.folder().list(), Files{"unfinished.h5"});
+        EXPECT_EQ(fs::file_size(run + "/unfinished.h5"), 0U);
         folder.keep();
     }
-    EXPECT_EQ(refusal(run, true), "made");  // an empty one
+    EXPECT_EQ(refusal(run, true), "made");
+    EXPECT_FALSE(fs::exists(run));
     for (const char* name : {"log.h5", "checkpoints/step-00000002.h5", "checkpoints/below/start.h5", "notes",
                              ".notes.tmp-4"}) {
         write(run + "/unfinished.h5");
@@ -71,7 +75,7 @@ TEST(NewRunFolder, WhatAKilledProcessLeftIsMadeAnew) {
 
 TEST(NewRunFolder, OfALivingProcessIsInUse) {
     const TemporaryFolder temporary;
-    const NewRunFolder folder(temporary.path("run"), files, nullptr, true);
+    const NewRunFolder folder(temporary.path("run"), files, nullptr);
     EXPECT_NE(refusal(temporary.path("run"), true).find("in use"), std::string::npos);
 }
 
