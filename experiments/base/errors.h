@@ -1,6 +1,8 @@
 // Errors by what the user can do about them; main() turns each into its exit code.
 #pragma once
 
+#include <exception>
+
 #include "autograd/error.h"
 
 namespace headscope::experiments {
@@ -44,5 +46,8 @@ class Stopped : public Error {
 public:
     using Error::Error;
 };
+
+/// What the process ends with that an error has reached.
+ExitCode exit_code_of(const std::exception& error);
 
 }  // namespace headscope::experiments

@@ -38,9 +38,10 @@ pid_t process_of(const std::string& temporary) {
 /// Was a temporary file left behind by a process of this user?
 bool is_left_behind(const Folder& folder, const std::string& name) {
     const Descriptor file = folder.open(name, O_RDONLY | O_NONBLOCK);
+    if (file < 0 && (errno == ELOOP || errno == ENOENT || errno == EACCES || errno == ENXIO)) return false;
     struct stat status {};
-    if (file < 0 || ::fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
-        return false;
+    if (file < 0 || ::fstat(file, &status) != 0) folder.fail(name, "cannot be looked at", errno);
+    if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid()) return false;
     struct flock found = lock_of_all(F_WRLCK);
     if (::fcntl(file, F_OFD_GETLK, &found) == 0) return found.l_type == F_UNLCK;
     return ::kill(process_of(name), 0) != 0 && errno == ESRCH;  // a file system without locks

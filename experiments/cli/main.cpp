@@ -74,6 +74,15 @@ int run_command_line(int argc, char** argv) {
     return exit_done;
 }
 
+std::string message_of(const std::exception& error) {
+    if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+        return file->path1().string() + ": cannot be looked at: " + file->code().message();
+    if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr)
+        return "out of memory; make the model, the batch or seq_len smaller";
+    const bool ours = dynamic_cast<const Error*>(&error) != nullptr;
+    return (ours ? "" : "unexpected error: ") + std::string(error.what());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -83,29 +92,8 @@ int main(int argc, char** argv) {
     try {
         use_exact_arithmetic();
         return run_command_line(argc, argv);
-    } catch (const Stopped& error) {
-        cli::print_error(error.what());
-        return exit_stopped;
-    } catch (const CheckFailed& error) {
-        cli::print_error(error.what());
-        return exit_check_failed;
-    } catch (const NumericError& error) {
-        cli::print_error(error.what());
-        return exit_numeric;
-    } catch (const IoError& error) {
-        cli::print_error(error.what());
-        return exit_io;
-    } catch (const std::filesystem::filesystem_error& error) {
-        cli::print_error(error.path1().string() + ": cannot be looked at: " + error.code().message());
-        return exit_io;
-    } catch (const Error& error) {  // UsageError, and what the engine refuses
-        cli::print_error(error.what());
-        return exit_usage;
-    } catch (const std::bad_alloc&) {
-        cli::print_error("out of memory; make the model, the batch or seq_len smaller");
-        return exit_usage;
     } catch (const std::exception& error) {
-        cli::print_error(std::string("unexpected error: ") + error.what());
-        return exit_check_failed;
+        cli::print_error(message_of(error));
+        return exit_code_of(error);
     }
 }

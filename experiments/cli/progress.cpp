@@ -21,10 +21,14 @@ bool is_terminal(std::FILE* stream) {
     return isatty(fileno(stream)) != 0 && kind != nullptr && std::string_view(kind) != "dumb";
 }
 
-int width_of(std::FILE* stream) {
+struct TerminalSize {
+    int columns, lines;
+};
+
+TerminalSize size_of(std::FILE* stream) {
     winsize size{};
-    const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    return known ? size.ws_col : 80;
+    const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
+    return known ? TerminalSize{size.ws_col, size.ws_row} : TerminalSize{80, 24};
 }
 
 /// "-" where no target was scored.
@@ -83,15 +87,22 @@ bool ProgressPrinter::due() {
     return true;
 }
 
-void ProgressPrinter::show(const std::string& text) {
-    if (terminal_) {
-        // One column less than there are: a full line makes some terminals wrap.
-        const auto room = static_cast<std::size_t>(std::max(width_of(stream_) - 1, 0));
-        write("\r" + first_columns(printable(text), room) + "\x1b[K");
-        drawn_ = true;
-    } else {
-        write(printable(text) + "\n");
-    }
+void ProgressPrinter::show(const std::vector<std::string>& lines, const std::string& plain) {
+    if (!terminal_) return write(printable(plain) + "\n");
+    const TerminalSize size = size_of(stream_);
+    // One column less than there are: a full line makes some terminals wrap.
+    const auto room = static_cast<std::size_t>(std::max(size.columns - 1, 0));
+    const int count = std::min(static_cast<int>(lines.size()), std::max(size.lines - 1, 1));
+    std::string text = to_first_line();
+    for (int i = 0; i < count; ++i)
+        text += (i > 0 ? "\n" : "") + first_columns(printable(lines[static_cast<std::size_t>(i)]), room) + "\x1b[K";
+    write(text + (count < drawn_ ? "\x1b[J" : ""));
+    drawn_ = count;
+}
+
+/// From the end of what is drawn to its beginning.
+std::string ProgressPrinter::to_first_line() const {
+    return drawn_ > 1 ? fmt::format("\r\x1b[{}A", drawn_ - 1) : "\r";
 }
 
 // Its reader may be gone, or its disk full: no reason to end a run.
@@ -101,11 +112,13 @@ void ProgressPrinter::write(const std::string& text) {
 }
 
 void ProgressPrinter::update(const Progress& progress) {
-    if (due()) show(terminal_ ? progress_bar(progress, width_of(stream_) - 1) : progress_line(progress));
+    if (due()) show({progress_bar(progress, size_of(stream_).columns - 1)}, progress_line(progress));
 }
 
-void ProgressPrinter::update(const std::string& text) {
-    if (due()) show(text);
+void ProgressPrinter::update(const std::string& text) { update({text}, text); }
+
+void ProgressPrinter::update(const std::vector<std::string>& lines, const std::string& plain) {
+    if (due()) show(lines, plain);
 }
 
 void ProgressPrinter::line(const std::string& text) {
@@ -113,10 +126,16 @@ void ProgressPrinter::line(const std::string& text) {
     write(printable(text) + "\n");
 }
 
+void ProgressPrinter::plain_line(const std::string& text) {
+    if (!terminal_) line(text);
+}
+
+int ProgressPrinter::columns() const { return size_of(stream_).columns - 1; }
+
 void ProgressPrinter::erase() {
-    if (!drawn_) return;
-    drawn_ = false;
-    write("\r\x1b[K");
+    if (drawn_ == 0) return;
+    write(to_first_line() + (drawn_ > 1 ? "\x1b[J" : "\x1b[K"));
+    drawn_ = 0;
 }
 
 RunHooks hooks_of(ProgressPrinter& printer, const std::atomic<bool>& stop) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "experiments/training/run_hooks.h"
 
@@ -32,19 +33,26 @@ public:
     void update(const Progress& progress);
     /// The same with a text of one's own.
     void update(const std::string& text);
+    /// The same in several lines on a terminal, as many as it has room for; elsewhere `plain`.
+    void update(const std::vector<std::string>& lines, const std::string& plain);
     /// A line that stays.
     void line(const std::string& text);
+    /// A line that stays, where there is no terminal to draw on.
+    void plain_line(const std::string& text);
     void erase();
+    /// Of the terminal; 80 where there is none.
+    int columns() const;
 
 private:
     using Clock = std::chrono::steady_clock;
     /// Is it time for the next one? Then the next is counted from now.
     bool due();
-    void show(const std::string& text);
+    void show(const std::vector<std::string>& lines, const std::string& plain);
+    std::string to_first_line() const;
     void write(const std::string& text);
     std::FILE* stream_;
     bool terminal_;
-    bool drawn_ = false;
+    int drawn_ = 0;  ///< lines
     Clock::time_point last_;
 };
 

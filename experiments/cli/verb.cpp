@@ -111,6 +111,7 @@ std::optional<Command> read_command_line(int argc, const char* const* argv) {
     const CLI::App* const named = app.get_subcommands().front();
     for (std::size_t i = 0; i < verbs.size(); ++i)
         if (types<Verb>()[i].name == named->get_name()) command.verb = std::move(verbs[i]);
+    command.verb->threads = command.threads;
     return command;
 }
 

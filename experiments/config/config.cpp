@@ -24,6 +24,7 @@ Config parse_config(const std::string& text, const std::string& path, const std:
     Config config;
     apply_overrides(root, overrides, typed_keys(config), problems);
     config.source = text;
+    config.sweep = take_sweep_section(root, problems);
     const ReadKeys reading = read_config(root, path, config, problems);
     derive_and_check(config, reading, problems);
     problems.raise();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "experiments/attentions/attention.h"
+#include "experiments/config/sweep_section.h"
 #include "experiments/feed_forwards/feed_forward.h"
 #include "experiments/norms/norm.h"
 #include "experiments/optimizers/optimizer.h"
@@ -117,6 +118,7 @@ struct Config {
     LogConfig log;
     CheckpointConfig checkpoint;
 
+    SweepSection sweep;              ///< for whoever makes several runs of it
     std::string source;              ///< the file's text, as it was
     std::vector<std::string> notes;  ///< for the user, a line each: what is left out or looks like a mistake
 

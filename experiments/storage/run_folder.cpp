@@ -66,7 +66,12 @@ NewRunFolder::NewRunFolder(const std::string& path, std::vector<std::string> fil
     const bool begins_again = is_one_of(files_, unfinished_log_name);
     std::error_code ignored;
     if (!is_new && (!begins_again || !std::filesystem::is_directory(folder, ignored))) refuse_existing(folder);
-    lock_.emplace(folder, on_message);
+    try {
+        lock_.emplace(folder, on_message);
+    } catch (...) {
+        if (is_new) ::rmdir(folder.c_str());
+        throw;
+    }
     if (!is_new) take_over(folder);
     if (begins_again) make_mark();
 }

@@ -23,14 +23,9 @@
 #include <string>
 #include <vector>
 
-namespace headscope::experiments {
+#include "experiments/config/sweep_section.h"
 
-/// A key and the values that it goes through, each as one would type it after "key=".
-struct SweepAxis {
-    std::string key;
-    std::vector<std::string> values;
-    bool operator==(const SweepAxis&) const = default;
-};
+namespace headscope::experiments {
 
 enum class SweepState { waiting, running, stopped, finished, failed };
 std::string name_of(SweepState state);
@@ -44,11 +39,11 @@ struct SweepRun {
 };
 
 struct Manifest {
-    std::string name, config_path, config, working_folder;
-    std::vector<std::string> overrides;  ///< of all runs
-    std::vector<SweepAxis> axes;
+    std::string name = {}, config_path = {}, config = {}, working_folder = {};
+    std::vector<std::string> overrides = {};  ///< of all runs
+    std::vector<SweepAxis> axes = {};
     bool zip = false;  ///< the n-th values of all axes go together, instead of each with each
-    std::vector<SweepRun> runs;
+    std::vector<SweepRun> runs = {};
 
     /// All overrides of a run, in the order in which they are applied.
     std::vector<std::string> overrides_of(const SweepRun& run) const;

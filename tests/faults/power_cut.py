@@ -159,7 +159,8 @@ class Disk:
 
 
 def is_temporary(path):
-    return os.path.basename(path).startswith(".")
+    """What has not been promised: also the log of a fork that is not made yet."""
+    return os.path.basename(path).startswith((".", "unfinished.h5"))
 
 
 def is_tail(path):
