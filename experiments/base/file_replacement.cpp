@@ -37,14 +37,16 @@ pid_t process_of(const std::string& temporary) {
 
 /// Was a temporary file left behind by a process of this user?
 bool is_left_behind(const Folder& folder, const std::string& name) {
-    const Descriptor file = folder.open(name, O_RDONLY | O_NONBLOCK);
-    if (file < 0 && (errno == ELOOP || errno == ENOENT || errno == EACCES || errno == ENXIO)) return false;
     struct stat status {};
-    if (file < 0 || ::fstat(file, &status) != 0) folder.fail(name, "cannot be looked at", errno);
+    if (::fstatat(folder.descriptor(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) return false;
+        folder.fail(name, "cannot be looked at", errno);
+    }
     if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid()) return false;
+    const Descriptor file = folder.open(name, O_RDONLY | O_NONBLOCK);
     struct flock found = lock_of_all(F_WRLCK);
-    if (::fcntl(file, F_OFD_GETLK, &found) == 0) return found.l_type == F_UNLCK;
-    return ::kill(process_of(name), 0) != 0 && errno == ESRCH;  // a file system without locks
+    if (file >= 0 && ::fcntl(file, F_OFD_GETLK, &found) == 0) return found.l_type == F_UNLCK;
+    return ::kill(process_of(name), 0) != 0 && errno == ESRCH;  // it cannot be read, or its file system has no locks
 }
 
 }  // namespace

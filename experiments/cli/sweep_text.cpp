@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/text_lines.h"
+#include "experiments/config/memory.h"
 
 namespace headscope::experiments::cli {
 
@@ -112,7 +113,13 @@ std::string describe_end(const Manifest& manifest) {
     return text;
 }
 
-std::string to_json(const std::string& folder, const Manifest& manifest) {
+std::string describe(const SweepEstimate& estimate, int jobs, int threads) {
+    return fmt::format("{} run{}, about {} on this machine ({} at a time, {} thread{} each), {} on disk", estimate.runs,
+                       estimate.runs == 1 ? "" : "s", format_seconds(estimate.seconds), jobs, threads,
+                       threads == 1 ? "" : "s", readable_bytes(estimate.bytes));
+}
+
+std::string to_json(const std::string& folder, const Manifest& manifest, const SweepEstimate* estimate) {
     using Json = nlohmann::ordered_json;
     Json json{{"folder", folder}, {"name", manifest.name}, {"axes", Json::array()}, {"runs", Json::array()}};
     for (const SweepAxis& axis : manifest.axes) json["axes"].push_back({{"key", axis.key}, {"values", axis.values}});
@@ -122,6 +129,8 @@ std::string to_json(const std::string& folder, const Manifest& manifest) {
                                 {"state", name_of(run.state)},
                                 {"exit", run.exit ? Json(*run.exit) : Json()},
                                 {"message", run.message}});
+    if (estimate != nullptr)
+        json["estimate"] = {{"runs", estimate->runs}, {"seconds", estimate->seconds}, {"bytes", estimate->bytes}};
     return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 

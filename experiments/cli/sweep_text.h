@@ -7,6 +7,7 @@
 
 #include "experiments/cli/progress.h"
 #include "experiments/study/sweep.h"
+#include "experiments/study/sweep_estimate.h"
 
 namespace headscope::experiments::cli {
 
@@ -41,8 +42,11 @@ private:
 std::string count_states(const Manifest& manifest);
 /// The same and what failed, a line each.
 std::string describe_end(const Manifest& manifest);
-/// {folder, name, axes, runs: [{folder, overrides, state, exit, message}]}.
-std::string to_json(const std::string& folder, const Manifest& manifest);
+/// {folder, name, axes, runs: [{folder, overrides, state, exit, message}], estimate: {runs, seconds, bytes}}; the last
+/// when there is one.
+std::string to_json(const std::string& folder, const Manifest& manifest, const SweepEstimate* estimate = nullptr);
+/// "20 runs, about 4:10 on this machine (2 at a time, 1 thread each), 12.3 MB on disk".
+std::string describe(const SweepEstimate& estimate, int jobs, int threads);
 /// A line per run: its folder, what it sets, its state.
 std::string list_runs(const Manifest& manifest);
 

@@ -1,7 +1,11 @@
 #include "experiments/storage/checkpoint.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <span>
@@ -153,15 +157,26 @@ Checkpoint unpack(const hdf5::File& file) {
     return checkpoint;
 }
 
+bool holds(const Folder& folder, const std::string& name, std::span<const std::byte> bytes) {
+    const Descriptor file = folder.open(name, O_RDONLY);
+    struct stat status {};
+    if (file < 0 || ::fstat(file, &status) != 0) folder.fail(name, "cannot be read back", errno);
+    if (static_cast<std::size_t>(status.st_size) != bytes.size()) return false;
+    bool same = true;
+    read_pieces(file, folder.path_of(name), 0, bytes.size(), [&](std::span<const std::byte> piece) {
+        same = same && std::memcmp(piece.data(), bytes.data(), piece.size()) == 0;
+        bytes = bytes.subspan(piece.size());
+    });
+    return same;
+}
+
 // Written, then read back: only a file that is whole on disk lets older ones go.
 std::string write_checkpoint(const Folder& folder, const std::string& name, const Checkpoint& checkpoint) {
     const std::string path = folder.path_of(name);
     const std::vector<std::byte> bytes = pack(checkpoint);
     write_file_atomically(folder, name, bytes);
-    const std::string found = read_file(path);
-    if (found.size() != bytes.size() || std::memcmp(found.data(), bytes.data(), bytes.size()) != 0) {
+    if (!holds(folder, name, bytes))
         throw IoError(path + ": reads back other than it was written; the disk may be failing, older checkpoints stay");
-    }
     return path;
 }
 

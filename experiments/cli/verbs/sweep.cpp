@@ -15,6 +15,8 @@
 #include "experiments/cli/summary_text.h"
 #include "experiments/cli/sweep_text.h"
 #include "experiments/cli/verb.h"
+#include "experiments/study/slurm.h"
+#include "experiments/study/sweep_estimate.h"
 #include "experiments/study/sweep_plan.h"
 #include "experiments/study/sweep_task.h"
 #include "experiments/study/task_process.h"
@@ -53,6 +55,8 @@ public:
         options.flag("--resume", resume_, "go on with a sweep: what is stopped, failed or new");
         options.flag("--keep-going", keep_going_, "a run that fails stops no other");
         options.flag("--dry-run", dry_run_, "list the runs, and train none");
+        options.optional("--emit", emit_, "slurm: write a job array for a cluster instead of training here");
+        options.flag("--submit", submit_, "write it and hand it to sbatch");
         options.integer("--task", task_, {.smallest = 0}, "train the run of this number alone, as a task on a cluster");
         options.flag("--json", json_, "the runs and how they ended in JSON; with --task the progress, a line at a time");
     }
@@ -62,11 +66,16 @@ public:
     void run(const std::atomic<bool>& stop) override {
         if (task_) return run_task(stop);
         prepare();
-        if (dry_run_) return list();
-        make_folder();
-        ProgressPrinter printer(stderr);
+        if (!emit_.empty() || submit_) return hand_over();
         const int jobs = jobs_ ? static_cast<int>(*jobs_) : std::max(1, cores() / threads.value_or(1));
         const int each = threads.value_or(jobs_ ? std::max(1, cores() / jobs) : 1);
+        ProgressPrinter printer(stderr);
+        printer.update("measuring");
+        const SweepEstimate estimate = estimate_sweep(manifest_, {.jobs = jobs, .threads = each, .stop = &stop});
+        printer.erase();
+        if (dry_run_) return list(estimate, jobs, each);
+        make_folder();
+        if (estimate.runs > 0) printer.line(describe(estimate, jobs, each));
         SweepPrinter observer(printer, manifest_, jobs);
         manifest_ = run_sweep(folder_, {jobs, each, keep_going_, &stop}, observer);
         printer.erase();
@@ -95,9 +104,10 @@ private:
         manifest_ = there ? extended_sweep(read_manifest(folder_), wanted) : wanted;
     }
 
-    void list() const {
-        print_text(json_ ? to_json(folder_, manifest_) + "\n"
-                         : fmt::format("{}: {}\n{}", folder_, count_states(manifest_), list_runs(manifest_)));
+    void list(const SweepEstimate& estimate, int jobs, int each) const {
+        if (json_) return print_text(to_json(folder_, manifest_, &estimate) + "\n");
+        print_out("{}: {}\n{}{}\n", folder_, count_states(manifest_), list_runs(manifest_),
+                  describe(estimate, jobs, each));
     }
 
     /// Of a new sweep; of an old one the manifest gets the runs that were added.
@@ -115,6 +125,19 @@ private:
             throw UsageError(fmt::format("{}: holds something that is no sweep; choose another folder with --out",
                                          folder_));
         write_manifest(folder_, manifest_);
+    }
+
+    /// To a cluster.
+    void hand_over() {
+        if (!emit_.empty() && emit_ != "slurm")
+            throw UsageError(fmt::format("sweep: --emit writes scripts for slurm, not for {}", emit_));
+        make_folder();
+        SlurmOptions options{.program = std::filesystem::read_symlink("/proc/self/exe").string(), .threads = threads};
+        if (jobs_) options.jobs = static_cast<int>(*jobs_);
+        const std::string script = write_slurm_script(folder_, manifest_, options);
+        print_out("{}: {}\n", script, count_states(manifest_));
+        if (submit_) print_text(submit_to_slurm(script));
+        else print_out("submit it with `sbatch --chdir={} {}`\n", folder_, script);
     }
 
     void print_end() const {
@@ -152,10 +175,10 @@ private:
         print_summary(without_slash(folder) + "/" + read_manifest(folder).runs[task].folder, false);
     }
 
-    std::string config_, out_, folder_;
+    std::string config_, out_, folder_, emit_;
     std::vector<std::string> overrides_;
     std::optional<std::int64_t> jobs_, task_;
-    bool zip_ = false, resume_ = false, keep_going_ = false, dry_run_ = false, json_ = false;
+    bool zip_ = false, resume_ = false, keep_going_ = false, dry_run_ = false, submit_ = false, json_ = false;
     Manifest manifest_;
 };
 
