@@ -93,6 +93,7 @@ class Cluster:
         self.folder = folder
 
     def start(self, stack):
+        self.stack = stack
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
         self.folder.chmod(0o755)
@@ -148,6 +149,11 @@ PartitionName=p Nodes={self.host} Default=YES MaxTime=INFINITE State=UP
         result = subprocess.run([str(c) for c in command], env=self.environment, capture_output=True, text=True)
         return result.stdout
 
+    def signal(self, task):
+        """scancel tries on for a minute when the task has gone back into the queue meanwhile."""
+        process = subprocess.Popen(["scancel", "--signal=TERM", task], env=self.environment, stderr=subprocess.DEVNULL)
+        self.stack.callback(self.end, process)
+
     def wait_for(self, condition, seconds, what):
         end = time.time() + seconds
         while not condition():
@@ -179,7 +185,7 @@ def cluster(tmp_path):
 def test_a_real_cluster(cluster, tmp_path):
     """Three tasks are told to stop, one meets its time limit, a node goes down and comes back: every run has the bits
     of one that nobody touched, and none is trained twice."""
-    config = write_tiny_config(tmp_path / "c.toml", steps=3000)
+    config = write_tiny_config(tmp_path / "c.toml", steps=8000)
     overrides = [config, f"seed=0..{RUNS - 1}"]
     headscope("sweep", *overrides, "--out", tmp_path / "whole")
     sweep = tmp_path / "sweep"
@@ -188,21 +194,19 @@ def test_a_real_cluster(cluster, tmp_path):
     assert said.returncode == 0, said.stderr
     job = re.search(r"batch job (\d+)", said.stdout)[1]
 
-    def trains(task):
-        folder = sweep / f"seed-{task}"
-        return cluster.tasks().get(task) == "RUNNING" and list(folder.glob("checkpoints/step-*"))
+    def training():
+        return [task for task, state in cluster.tasks().items()
+                if state == "RUNNING" and list((sweep / f"seed-{task}").glob("checkpoints/step-*"))]
 
     def next_training(done):
-        cluster.wait_for(lambda: any(trains(task) for task in range(RUNS) if task not in done), 120, "nobody trains")
-        return next(task for task in range(RUNS) if task not in done and trains(task))
+        cluster.wait_for(lambda: set(training()) - set(done), 120, "nobody trains")
+        return min(set(training()) - set(done))
 
     stopped = set()
     for _ in range(3):
         task = next_training(stopped)
-        cluster.ask("scancel", "--signal=TERM", f"{job}_{task}")
+        cluster.signal(f"{job}_{task}")
         stopped.add(task)
-        cluster.wait_for(lambda: cluster.tasks().get(task) != "RUNNING" or states(sweep)[task] == "finished", 60, "runs on")
-        cluster.free(job)
     limited = next_training(stopped)
     cluster.ask("scontrol", "update", f"JobId={job}_{limited}", "TimeLimit=1")
     cluster.wait_for(lambda: cluster.tasks().get(limited) != "RUNNING", 120, "the time limit was not heeded")
