@@ -123,7 +123,7 @@ void check_belonging(FileReport& report, const Checkpoint& checkpoint, const Exp
         report.problems.push_back(
             fmt::format("holds step {}, and says that step {} was the best", checkpoint.step, checkpoint.best.step));
     if (expected.config && !belongs(checkpoint, *expected.config, expected.log ? &*expected.log : nullptr))
-        report.problems.push_back("belongs to another config than config.toml, or to other data than log.h5");
+        report.problems.push_back("belongs to another run: to another config than config.toml, or to other data or another run_id than log.h5");
     else if (expected.state) collect(report, "", [&] { expected.state->restore(checkpoint); });
 }
 

@@ -21,8 +21,8 @@ double seconds_since(std::chrono::steady_clock::time_point time) {
 
 }  // namespace
 
-SweepPrinter::SweepPrinter(ProgressPrinter& printer, const Manifest& manifest, int jobs)
-    : printer_(printer), runs_(manifest.runs.size()), jobs_(jobs) {
+void SweepPrinter::begins(const Manifest& manifest) {
+    runs_ = manifest.runs.size();
     for (const SweepRun& run : manifest.runs) {
         done_ += run.state == SweepState::finished ? 1 : 0;
         failed_ += run.state == SweepState::failed ? 1 : 0;

@@ -15,7 +15,8 @@ namespace headscope::experiments::cli {
 /// when a run begins or ends, and every 30 seconds one about all. What has ended stays on the screen.
 class SweepPrinter : public SweepObserver {
 public:
-    SweepPrinter(ProgressPrinter& printer, const Manifest& manifest, int jobs);
+    SweepPrinter(ProgressPrinter& printer, int jobs) : printer_(printer), jobs_(jobs) {}
+    void begins(const Manifest& manifest) override;
     void started(std::size_t task, const SweepRun& run) override;
     void progressed(std::size_t task, const Progress& progress) override;
     void ended(std::size_t task, const SweepRun& run) override;
@@ -31,8 +32,8 @@ private:
     double seconds_left() const;
 
     ProgressPrinter& printer_;
-    std::size_t runs_, done_ = 0, failed_ = 0;
     int jobs_;
+    std::size_t runs_ = 0, done_ = 0, failed_ = 0;
     double seconds_of_ended_ = 0;  ///< of runs trained here to their end
     std::size_t ended_here_ = 0;
     std::map<std::size_t, Running> running_;

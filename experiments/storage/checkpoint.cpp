@@ -118,6 +118,7 @@ std::vector<std::byte> pack(const Checkpoint& checkpoint) {
     file.set_attribute("/trainer", "elapsed", checkpoint.elapsed);
     file.set_attribute("/trainer", "config_sha256", checkpoint.config_identity);
     file.set_attribute("/trainer", "data_sha256", checkpoint.data_sha256);
+    file.set_attribute("/trainer", "run_id", checkpoint.run_id);
     file.set_attribute("/trainer", "best_step", checkpoint.best.step);
     file.set_attribute("/trainer", "best_loss", checkpoint.best.loss);
     file.set_attribute("/trainer", "evaluations_since_best", checkpoint.best.since);
@@ -145,9 +146,10 @@ Checkpoint unpack(const hdf5::File& file) {
     checkpoint.tokens_seen = file.integer_attribute("/trainer", "tokens_seen");
     checkpoint.elapsed = file.number_attribute("/trainer", "elapsed");
     checkpoint.config_identity = file.text_attribute("/trainer", "config_sha256");
-    // Older checkpoints say nothing about data and the best evaluation.
+    // Older checkpoints say nothing about data, run and the best evaluation.
     if (file.has_attribute("/trainer", "data_sha256"))
         checkpoint.data_sha256 = file.text_attribute("/trainer", "data_sha256");
+    if (file.has_attribute("/trainer", "run_id")) checkpoint.run_id = file.text_attribute("/trainer", "run_id");
     if (file.has_attribute("/trainer", "best_step")) {
         checkpoint.best.step = file.integer_attribute("/trainer", "best_step");
         checkpoint.best.loss = file.number_attribute("/trainer", "best_loss");
@@ -234,7 +236,11 @@ Checkpoint load_checkpoint(const std::string& path) {
     const std::string bytes = read_file(path);
     verify(path, bytes);
     try {
-        return unpack(hdf5::File::open_image(std::as_bytes(std::span(bytes)), "its HDF5 part"));
+        Checkpoint checkpoint = unpack(hdf5::File::open_image(std::as_bytes(std::span(bytes)), "its HDF5 part"));
+        const std::optional<std::int64_t> named = step_of(path.substr(path.rfind('/') + 1));
+        if (named && *named != checkpoint.step)
+            throw IoError(fmt::format("holds step {}; its name says otherwise", checkpoint.step));
+        return checkpoint;
     } catch (const std::exception& error) {
         throw IoError(fmt::format("{}: not the contents of a checkpoint: {}; {}", path, error.what(), mend));
     }

@@ -5,7 +5,7 @@
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
 //   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256, data_sha256
-//                                        (of the data; older files lack it); and of the best evaluation so far, at a
+//                                        (of the data) and run_id (older files lack these two); and of the best evaluation so far, at a
 //                                        step that eval.every divides, best_step, best_loss, evaluations_since_best,
 //                                        last_evaluation (a step)
 // Checkpoints too are checkpoints/best.h5, written with checkpoint.best = true: that of the lowest evaluation loss; and
@@ -32,6 +32,7 @@ struct Checkpoint {
     double elapsed = 0;           ///< seconds trained so far
     std::string config_identity;  ///< see config.h
     std::string data_sha256;      ///< of the data it was trained on; empty: none, or not known
+    std::string run_id;           ///< of its log; empty: not known, in older files
     BestEvaluation best;
     nn::StateDict model;
     optim::OptimizerState optimizer;
@@ -55,7 +56,7 @@ std::string save_best_checkpoint(const Folder& folder, const Checkpoint& checkpo
 std::string save_start_checkpoint(const Folder& folder, const Checkpoint& checkpoint);
 
 /// Throws IoError naming the file and what is wrong: cannot be read, not a checkpoint, newer format, truncated,
-/// damaged.
+/// damaged, of another step than its name says.
 Checkpoint load_checkpoint(const std::string& path);
 
 /// The newest checkpoint of a folder that loads and is of no later step than `rows_until`, start.h5 being the oldest;

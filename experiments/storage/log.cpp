@@ -159,6 +159,10 @@ void Log::set_attribute(const std::string& name, const std::string& value) {
 
 void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file().set_attribute("/", name, value); }
 
+std::string Log::attribute(const std::string& name) const {
+    return has_attribute(name) ? state_->file().text_attribute("/", name) : "";
+}
+
 bool Log::has_attribute(const std::string& name) const { return state_->file().has_attribute("/", name); }
 
 void Log::set_data(const std::string& sha256) { set_attribute("data_sha256", sha256); }

@@ -55,6 +55,8 @@ public:
     void set_attribute(const std::string& name, const std::string& value);
     void set_attribute(const std::string& name, std::int64_t value);
     bool has_attribute(const std::string& name) const;
+    /// A text; empty when there is none.
+    std::string attribute(const std::string& name) const;
     /// Root attribute data_sha256: Task::data_sha256() of what is trained on from now on.
     void set_data(const std::string& sha256);
     /// Root attribute config_identity_1_0, for a log that began with schema 1.0 (LogReader::config_identity_1_0()).

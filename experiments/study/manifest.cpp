@@ -53,7 +53,8 @@ Json to_json(const Manifest& manifest) {
                                 {"overrides", run.overrides},
                                 {"state", name_of(run.state)},
                                 {"exit", run.exit ? Json(*run.exit) : Json()},
-                                {"message", run.message}});
+                                {"message", run.message},
+                                {"data_sha256", run.data_sha256}});
     return json;
 }
 
@@ -77,12 +78,19 @@ Manifest from_json(const Json& json) {
     for (const Json& axis : json.at("axes"))
         manifest.axes.push_back(
             {axis.at("key").get<std::string>(), axis.at("values").get<std::vector<std::string>>()});
+    if (manifest.axes.empty()) throw IoError("has no axes");
+    for (const SweepAxis& axis : manifest.axes)
+        if (axis.values.empty()) throw IoError(fmt::format("has no values of {}", axis.key));
     for (const Json& run : json.at("runs")) {
         SweepRun one{.folder = checked_folder(run.at("folder").get<std::string>()),
                      .overrides = run.at("overrides").get<std::vector<std::string>>(),
                      .state = state_named(run.at("state").get<std::string>())};
         if (!run.at("exit").is_null()) one.exit = run.at("exit").get<int>();
         run.at("message").get_to(one.message);
+        run.at("data_sha256").get_to(one.data_sha256);
+        if (one.overrides.size() != manifest.axes.size())
+            throw IoError(fmt::format("has a run \"{}\" that sets {} of {} keys", one.folder, one.overrides.size(),
+                                      manifest.axes.size()));
         manifest.runs.push_back(std::move(one));
     }
     return manifest;
@@ -100,6 +108,12 @@ void write(const Folder& folder, const Manifest& manifest) {
 
 std::string name_of(SweepState state) {
     return std::ranges::find(states, state, [](const auto& entry) { return entry.first; })->second;
+}
+
+SweepRun& Manifest::run(std::size_t task) {
+    if (task >= runs.size())
+        throw IoError(fmt::format("{}: holds {} runs, and no number {}; was it changed?", manifest_name, runs.size(), task));
+    return runs[task];
 }
 
 std::vector<std::string> Manifest::overrides_of(const SweepRun& run) const {

@@ -10,14 +10,14 @@
 //    "overrides": ["train.steps=500"],
 //    "axes": [{"key": "model.num_heads", "values": ["2", "8"]}, {"key": "seed", "values": ["0", "1"]}], "zip": false,
 //    "runs": [{"folder": "num_heads-2_seed-0", "overrides": ["model.num_heads=2", "seed=0"],
-//              "state": "finished", "exit": 0, "message": ""}, ...]}
+//              "state": "finished", "exit": 0, "message": "", "data_sha256": ""}, ...]}
 //
 // `state` is waiting, running, stopped, finished or failed; `exit` the exit code of the process that trained last, null
 // before. It is replaced as a whole, and changed by one process at a time; a process that was killed leaves `running`
 // behind (see state_of()).
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -35,7 +35,8 @@ struct SweepRun {
     std::vector<std::string> overrides;  ///< one of each axis
     SweepState state = SweepState::waiting;
     std::optional<int> exit = {};
-    std::string message = {};  ///< why it failed
+    std::string message = {};      ///< why it failed
+    std::string data_sha256 = {};  ///< of what it trains on; empty: not begun, or drawn
 };
 
 struct Manifest {
@@ -45,6 +46,8 @@ struct Manifest {
     bool zip = false;  ///< the n-th values of all axes go together, instead of each with each
     std::vector<SweepRun> runs = {};
 
+    /// Run number `task`. Throws IoError when there is none, for another program may have changed the file.
+    SweepRun& run(std::size_t task);
     /// All overrides of a run, in the order in which they are applied.
     std::vector<std::string> overrides_of(const SweepRun& run) const;
 };

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "experiments/base/errors.h"
-#include "experiments/storage/run_lock.h"
 #include "experiments/study/sweep_task.h"
 #include "experiments/study/task_process.h"
 
@@ -30,6 +29,7 @@ public:
     Sweep(const std::string& folder, const SweepOptions& options, SweepObserver& observer)
         : folder_(folder), options_(options), observer_(observer) {
         const Manifest manifest = change_manifest(folder, [&](Manifest& now) { settle_states(folder, now); });
+        observer_.begins(manifest);
         for (std::size_t task = 0; task < manifest.runs.size(); ++task)
             if (is_left_to_do(manifest.runs[task])) waiting_.push_back(task);
     }
@@ -54,7 +54,7 @@ private:
         const std::size_t task = waiting_.front();
         waiting_.pop_front();
         running_.emplace_back(folder_, task, options_.threads);
-        observer_.started(task, read_manifest(folder_).runs[task]);
+        observer_.started(task, read_manifest(folder_).run(task));
     }
 
     /// Until something is said, or for a while.
@@ -94,12 +94,12 @@ private:
 
     /// The run as the process has left it. What was killed could write nothing.
     SweepRun end_of(const TaskProcess& process, int exit) const {
-        SweepRun run = read_manifest(folder_).runs[process.task()];
+        SweepRun run = read_manifest(folder_).run(process.task());
         if (run.state != SweepState::running && run.exit == exit) return run;
         const std::string reason =
             exit < 0 ? fmt::format("killed by signal {} ({})", -exit, ::strsignal(-exit)) : last_line(process.last_words());
         note_end_of_task(folder_, process.task(), exit, reason);
-        return read_manifest(folder_).runs[process.task()];
+        return read_manifest(folder_).run(process.task());
     }
 
     const std::string folder_;
@@ -112,8 +112,8 @@ private:
 
 }  // namespace
 
-Manifest run_sweep(const std::string& sweep, const SweepOptions& options, SweepObserver& observer) {
-    const RunLock lock(sweep, nullptr);
+Manifest run_sweep(const RunLock& lock, const SweepOptions& options, SweepObserver& observer) {
+    const std::string& sweep = lock.folder().path();
     Sweep(sweep, options, observer).run();
     return read_manifest(sweep);
 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 
+#include "experiments/storage/run_lock.h"
 #include "experiments/study/manifest.h"
 #include "experiments/training/speedometer.h"
 
@@ -15,6 +16,8 @@ namespace headscope::experiments {
 class SweepObserver {
 public:
     virtual ~SweepObserver() = default;
+    /// `manifest`: as it is before.
+    virtual void begins(const Manifest& manifest) = 0;
     virtual void started(std::size_t task, const SweepRun& run) = 0;
     virtual void progressed(std::size_t task, const Progress& progress) = 0;
     /// `run`: with its new state.
@@ -30,8 +33,8 @@ struct SweepOptions {
     const std::atomic<bool>* stop = nullptr;  ///< set from outside: all runs stop after a checkpoint
 };
 
-/// Trains all runs of a sweep that are left to do (is_left_to_do()) and returns the manifest after it. Throws UsageError
-/// when another process works on the sweep, IoError; never for what a run does.
-Manifest run_sweep(const std::string& sweep, const SweepOptions& options, SweepObserver& observer);
+/// Trains all runs of a sweep that are left to do (is_left_to_do()) and returns the manifest after it. `lock`: of the
+/// sweep's folder, which one process at a time works on. Throws IoError; never for what a run does.
+Manifest run_sweep(const RunLock& lock, const SweepOptions& options, SweepObserver& observer);
 
 }  // namespace headscope::experiments

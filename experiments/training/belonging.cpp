@@ -51,7 +51,8 @@ bool has_data_of(const Checkpoint& checkpoint, const LogReader& log) {
 }  // namespace
 
 bool belongs(const Checkpoint& checkpoint, const Config& config, const LogReader* log) {
-    return has_config_of(checkpoint, config, log) && (log == nullptr || has_data_of(checkpoint, *log));
+    const bool other_run = log != nullptr && !checkpoint.run_id.empty() && checkpoint.run_id != log->run_id();
+    return !other_run && has_config_of(checkpoint, config, log) && (log == nullptr || has_data_of(checkpoint, *log));
 }
 
 std::string identity_of_schema_1_0(const LogReader& log) {

@@ -1,5 +1,5 @@
 // Do the config, checkpoints, log and data at hand belong to one run? A run is known by its config, except for where
-// its data are, and by the digest of what these hold (Task::data_sha256()). Its log keeps both.
+// its data are, by the digest of what these hold (Task::data_sha256()), and by its run_id. Its log keeps all three.
 #pragma once
 
 #include <optional>

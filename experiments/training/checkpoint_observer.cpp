@@ -34,6 +34,7 @@ void CheckpointObserver::save(TrainingState& state, bool last) {
     Checkpoint checkpoint = state.checkpoint();
     checkpoint.elapsed = recorder_.elapsed();
     checkpoint.best = evaluation_.best();
+    checkpoint.run_id = recorder_.run_id();
     save_checkpoint(run_.subfolder(checkpoints_name), checkpoint, config_.checkpoint.keep);
 }
 

@@ -33,6 +33,7 @@ void BestEvaluationObserver::evaluated(TrainingState& state, double loss) {
     Checkpoint best = state.checkpoint();
     best.elapsed = recorder_.elapsed();
     best.best = now;
+    best.run_id = recorder_.run_id();
     save_best_checkpoint(run_.subfolder(checkpoints_name), best);
 }
 

@@ -74,7 +74,7 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
     save_start_checkpoint(out.subfolder(checkpoints_name), start);
     const std::string path = out.path_of(unfinished_log_name);
     auto log = same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, path) : std::make_unique<Log>(path);
-    log->set_attribute("run_id", new_run_id());
+    log->set_attribute("run_id", start.run_id);
     log->set_attribute("created", utc_now());
     log->set_attribute("state", std::string("running"));
     log->set_data(changed.task->data_sha256());
@@ -109,6 +109,7 @@ RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t
     start.config_identity = fresh.config_identity;
     start.data_sha256 = fresh.data_sha256;
     start.elapsed = elapsed_before(parent, step);
+    start.run_id = new_run_id();
     if (changed.config.train.steps < step || is_finished(changed.config_at(step), start))
         throw UsageError(fmt::format("fork: at step {} the run is at its end; train.steps=N goes further{}", step,
                                      changed.config.eval.patience > 0 ? ", eval.patience=0 too" : ""));

@@ -42,6 +42,8 @@ public:
     /// Adds the row of /train when it is due.
     void after_step(TrainingState& state, const StepResult& result) override;
 
+    /// Of the log.
+    std::string run_id() const { return log_->attribute("run_id"); }
     /// Seconds trained: by earlier processes, and by this one since start_clock().
     void start_clock(double seconds_before);
     double elapsed() const;

@@ -105,8 +105,8 @@ public:
         for (const std::string& note : notes) hooks_.message(note);
         if (!belongs(*checkpoint, config_, &old_log))
             throw UsageError("resume: checkpoint " + checkpoint_name(checkpoint->step) + " in " + paths_.checkpoints +
-                             " belongs to another config or other data; only train.steps, log.*, eval.*, checkpoint.* "
-                             "and where the data are may differ");
+                             " belongs to another run, another config or other data; only train.steps, log.*, eval.*, "
+                             "checkpoint.* and where the data are may differ");
         if (checkpoint->step > config_.train.steps)
             throw UsageError("resume: train.steps = " + std::to_string(config_.train.steps) +
                              ", but the run has done " + std::to_string(checkpoint->step) + " steps already");
@@ -217,7 +217,7 @@ void write_config_file(const Folder& run, const Config& config) {
 std::optional<Checkpoint> finished_at(const RunPaths& paths, const Config& config) {
     std::vector<std::string> passed_over;
     std::optional<Checkpoint> newest = load_newest_good(paths.checkpoints, passed_over, rows_until(paths.log));
-    if (newest && is_finished(config, *newest) && passed_over.empty()) return newest;
+    if (newest && is_finished(config, *newest) && passed_over.empty() && path_exists(paths.log)) return newest;
     if (newest) return std::nullopt;
     if (!passed_over.empty())
         throw IoError(fmt::format("resume: {} can go on from no checkpoint; remove {} to start from step 0 again\n{}",

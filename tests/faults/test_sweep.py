@@ -285,9 +285,59 @@ def test_a_manifest_that_is_none(config, tmp_path):
     headscope("sweep", config, "seed=0..1", "train.steps=5", "--out", sweep)
     good = (sweep / "manifest.json").read_text()
     for bad in (good[:100], "{}", good.replace("seed-0", "../seed-0"), good.replace('"1.0"', '"9.0"'),
-                good.replace('"finished"', '"perhaps"'), good.replace('"folder": "seed-0"', '"folder": "/etc"')):
+                good.replace('"finished"', '"perhaps"'), good.replace('"values": [', '"values": [], "other": ['),
+                good.replace('"seed=0"', ""), good.replace('"folder": "seed-0"', '"folder": "/etc"')):
         (sweep / "manifest.json").write_text(bad)
         assert "manifest.json" in headscope("sweep", sweep, "--resume", expect=74).stderr
         assert (sweep / "manifest.json").read_text() == bad
     (sweep / "manifest.json").write_text(good)
     headscope("sweep", sweep, "--resume")
+
+
+def test_folders_of_runs_that_are_not_the_sweeps(config, tmp_path):
+    """A run of another config in the place of one, the log of a finished one gone, one finished run in the place of
+    another: none of it is taken for the sweep's."""
+    sweep = tmp_path / "sweep"
+    headscope("sweep", config, "seed=0..1", "--out", sweep)
+    headscope("run", config, "seed=2", "optimizer.lr=0.1", "--out", sweep / "seed-2")
+    refused = headscope("sweep", config, "seed=0..2", "--out", sweep, "--resume", expect=2)
+    assert "seed-2 holds a run of another config, by optimizer.lr" in refused.stderr
+    assert states(sweep) == ["finished", "finished", "failed"]
+    (sweep / "seed-2").rename(tmp_path / "elsewhere")
+    headscope("sweep", sweep, "--resume")
+    assert states(sweep) == ["finished"] * 3
+    (sweep / "seed-1").rename(tmp_path / "seed-1")
+    subprocess.run(["cp", "-r", sweep / "seed-0", sweep / "seed-1"], check=True)
+    assert "by seed" in headscope("sweep", sweep, "--resume", expect=2).stderr
+    subprocess.run(["rm", "-r", sweep / "seed-1"], check=True)
+    (tmp_path / "seed-1").rename(sweep / "seed-1")
+    headscope("sweep", sweep, "--resume")
+    (sweep / "seed-1" / "log.h5").rename(tmp_path / "log.h5")
+    headscope("sweep", sweep, "--resume", expect=74)
+    (tmp_path / "log.h5").rename(sweep / "seed-1" / "log.h5")
+    headscope("sweep", sweep, "--resume")
+    assert states(sweep) == ["finished"] * 3
+
+
+def test_other_data_are_told(tmp_path):
+    text = tmp_path / "t.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog\n" * 40)
+    config = tmp_path / "c.toml"
+    write_tiny_config(config)
+    config.write_text(config.read_text().replace('type = "repeat"', f'type = "text"\npath = "{text}"\nseq_len = 8'))
+    sweep = tmp_path / "sweep"
+    headscope("sweep", config, "seed=0..1", "--out", sweep)
+    text.write_text("the quick brown cat jumps over the lazy dog\n" * 40)
+    refused = headscope("sweep", config, "seed=0..2", "--out", sweep, "--resume", expect=2)
+    assert "the data have changed since the sweep began" in refused.stderr, refused.stderr
+
+
+def test_two_that_begin_in_one_folder(config, tmp_path):
+    sweep = tmp_path / "sweep"
+    processes = [start("sweep", config, f"seed={first}..{first + 2}", "train.steps=2000", "--out", sweep)
+                 for first in (0, 10)]
+    codes = sorted(process.wait(60) for process in processes)
+    errors = [process.communicate()[1] for process in processes]
+    assert codes == [0, 2], errors
+    assert states(sweep) == ["finished"] * 3 and sorted(folders(sweep)) == sorted(
+        path.name for path in sweep.iterdir() if path.is_dir())

@@ -74,10 +74,10 @@ public:
         const SweepEstimate estimate = estimate_sweep(manifest_, {.jobs = jobs, .threads = each, .stop = &stop});
         printer.erase();
         if (dry_run_) return list(estimate, jobs, each);
-        make_folder();
+        const RunLock lock = make_folder();
         if (estimate.runs > 0) printer.line(describe(estimate, jobs, each));
-        SweepPrinter observer(printer, manifest_, jobs);
-        manifest_ = run_sweep(folder_, {jobs, each, keep_going_, &stop}, observer);
+        SweepPrinter observer(printer, jobs);
+        manifest_ = run_sweep(lock, {jobs, each, keep_going_, &stop}, observer);
         printer.erase();
         print_end();
         require_finished(stop);
@@ -98,9 +98,7 @@ private:
         const Manifest wanted = plan_sweep({config_, base.source, overrides_, zip_});
         folder_ = out_.empty() ? fmt::format("runs/{}-sweep", wanted.name) : without_slash(out_);
         const bool there = is_sweep(folder_);
-        if (there && !resume_)
-            throw UsageError(fmt::format("{}: exists already; --resume goes on with it, --out FOLDER begins another",
-                                         folder_));
+        if (there && !resume_) refuse_existing();
         manifest_ = there ? extended_sweep(read_manifest(folder_), wanted) : wanted;
     }
 
@@ -110,28 +108,36 @@ private:
                   describe(estimate, jobs, each));
     }
 
+    [[noreturn]] void refuse_existing() const {
+        throw UsageError(
+            fmt::format("{}: exists already; --resume goes on with it, --out FOLDER begins another", folder_));
+    }
+
     /// Of a new sweep; of an old one the manifest gets the runs that were added.
-    void make_folder() {
+    RunLock make_folder() {
         make_folders(folder_);
+        RunLock lock(folder_, [](const std::string& message) { print_note(message + "\n"); });
         if (is_sweep(folder_)) {
+            if (!resume_) refuse_existing();  // it was made meanwhile
             change_manifest(folder_, [this](Manifest& now) {
                 now.axes = manifest_.axes;
                 for (std::size_t i = now.runs.size(); i < manifest_.runs.size(); ++i)
                     now.runs.push_back(manifest_.runs[i]);
             });
-            return;
+            return lock;
         }
         if (!list_folder(folder_).empty())
             throw UsageError(fmt::format("{}: holds something that is no sweep; choose another folder with --out",
                                          folder_));
         write_manifest(folder_, manifest_);
+        return lock;
     }
 
     /// To a cluster.
     void hand_over() {
         if (!emit_.empty() && emit_ != "slurm")
             throw UsageError(fmt::format("sweep: --emit writes scripts for slurm, not for {}", emit_));
-        make_folder();
+        const RunLock lock = make_folder();
         SlurmOptions options{.program = std::filesystem::read_symlink("/proc/self/exe").string(), .threads = threads};
         if (jobs_) options.jobs = static_cast<int>(*jobs_);
         const std::string script = write_slurm_script(folder_, manifest_, options);
@@ -172,7 +178,7 @@ private:
         ProgressPrinter printer(stderr);
         run_sweep_task(folder, task, hooks_of(printer, stop));
         printer.erase();
-        print_summary(without_slash(folder) + "/" + read_manifest(folder).runs[task].folder, false);
+        print_summary(without_slash(folder) + "/" + read_manifest(folder).run(task).folder, false);
     }
 
     std::string config_, out_, folder_, emit_;
