@@ -55,6 +55,47 @@ class _Side:
         return seconds, alone, sum(losses) / runs
 
 
+def sweep_of_seeds(bench, steps, all_steps):
+    """One command for a whole study against the same runs by hand: seconds each, the best of the rounds."""
+    runs = 4 if bench.quick else 20
+    n = bench.threads
+    ours, torch = _Side(bench, "headscope", steps), _Side(bench, "PyTorch", steps)
+
+    def by_hand(side, at_once, threads):
+        start = time.perf_counter()
+        for first in range(0, runs, at_once):
+            stamp = time.monotonic_ns()
+            processes = [side.start(threads, seed, bench.folder / f"hand-{stamp}-{seed}")
+                         for seed in range(first, min(first + at_once, runs))]
+            if any(process.communicate() and process.returncode != 0 for process in processes):
+                raise BenchError(f"{side.name}: a run failed")
+        return time.perf_counter() - start
+
+    def sweep():
+        config = bench.folder / "bare.toml"
+        config.write_text(re.sub(r"\[log\.probes\][^\[]*", "", CONFIG.read_text()))
+        command = [BINARY, "sweep", config, f"seed=0..{runs - 1}", f"train.steps={steps}", "eval.every=1000000",
+                   "eval.batches=1", "checkpoint.every=1000000", "--out", bench.folder / f"sweep-{time.monotonic_ns()}"]
+        start = time.perf_counter()
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BenchError(f"the sweep failed\n{done.stderr[-2000:]}")
+        return time.perf_counter() - start
+
+    ways = {"headscope sweep": sweep, f"by hand, one run after the other, {n} threads": lambda: by_hand(ours, 1, n),
+            f"by hand, {n} runs at a time, one thread": lambda: by_hand(ours, n, 1),
+            f"PyTorch, {n} runs at a time, one thread": lambda: by_hand(torch, n, 1)}
+    best = {}
+    for _ in range(min(bench.rounds, 2)):
+        for name, way in ways.items():
+            best[name] = min(best.get(name, float("inf")), way())
+    print(f"A study of {runs} seeds, {steps} of {all_steps} steps each; the sweep's own measuring included.")
+    table(["", "s", "runs per hour", "of the sweep's time"],
+          [[name, f"{seconds:.1f}", f"{runs * 3600 / seconds * steps / all_steps:.0f}",
+            f"{seconds / best['headscope sweep']:.2f}"] for name, seconds in best.items()])
+    return best
+
+
 def study(bench):
     all_steps = tomllib.loads(CONFIG.read_text())["train"]["steps"]
     steps = all_steps // 10 if bench.quick else all_steps
@@ -87,6 +128,7 @@ def study(bench):
     top = {name: max(result["runs_per_hour"].items(), key=lambda item: item[1]) for name, result in results.items()}
     ours = top["headscope"]
     results["ratio"] = {name: ours[1] / top[name][1] for name in ("PyTorch", "PyTorch, without start")}
+    results["sweep"] = sweep_of_seeds(bench, steps, all_steps)
     bench.results["study"] = results
     print(f"Best against best: headscope ({ours[0]}) is {results['ratio']['PyTorch']:.2f} times PyTorch "
           f"({top['PyTorch'][0]}), {results['ratio']['PyTorch, without start']:.2f} times without its start")
