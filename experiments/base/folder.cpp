@@ -76,7 +76,8 @@ void Folder::fail(const std::string& name, const char* what, int error) const {
 
 std::optional<std::string> Folder::place() const {
     std::error_code error;
-    const std::string now = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", descriptor()), error).string();
+    const std::string now =
+        std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", descriptor()), error).string();
     struct stat here {};
     struct stat there {};
     const bool same = !error && ::fstat(descriptor(), &here) == 0 && ::stat(now.c_str(), &there) == 0 &&
@@ -111,8 +112,7 @@ std::vector<std::string> Folder::list() const {
 }
 
 void Folder::rename(const std::string& from, const std::string& to) const {
-    if (::renameat(descriptor(), from.c_str(), descriptor(), to.c_str()) != 0)
-        fail(to, "cannot be replaced", errno);
+    if (::renameat(descriptor(), from.c_str(), descriptor(), to.c_str()) != 0) fail(to, "cannot be replaced", errno);
 }
 
 bool Folder::remove(const std::string& name) const {

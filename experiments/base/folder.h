@@ -1,5 +1,5 @@
-// An open folder, by its handle. What is done through it is done in this very folder, whatever its path names meanwhile:
-// a run whose folder was moved or replaced never writes into another's.
+// An open folder, by its handle. What is done through it is done in this very folder, whatever its path names
+// meanwhile: a run whose folder was moved or replaced never writes into another's.
 #pragma once
 
 #include <memory>

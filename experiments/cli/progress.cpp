@@ -101,9 +101,7 @@ void ProgressPrinter::show(const std::vector<std::string>& lines, const std::str
 }
 
 /// From the end of what is drawn to its beginning.
-std::string ProgressPrinter::to_first_line() const {
-    return drawn_ > 1 ? fmt::format("\r\x1b[{}A", drawn_ - 1) : "\r";
-}
+std::string ProgressPrinter::to_first_line() const { return drawn_ > 1 ? fmt::format("\r\x1b[{}A", drawn_ - 1) : "\r"; }
 
 // Its reader may be gone, or its disk full: no reason to end a run.
 void ProgressPrinter::write(const std::string& text) {

@@ -97,8 +97,8 @@ void SweepPrinter::tick() {
 std::string count_states(const Manifest& manifest) {
     std::string text = fmt::format("{} run{}", manifest.runs.size(), manifest.runs.size() == 1 ? "" : "s");
     const char* before = ": ";
-    for (const SweepState state : {SweepState::finished, SweepState::running, SweepState::stopped, SweepState::failed,
-                                   SweepState::waiting}) {
+    for (const SweepState state :
+         {SweepState::finished, SweepState::running, SweepState::stopped, SweepState::failed, SweepState::waiting}) {
         const auto count = std::ranges::count(manifest.runs, state, &SweepRun::state);
         if (count > 0) text += fmt::format("{}{} {}", std::exchange(before, ", "), count, name_of(state));
     }

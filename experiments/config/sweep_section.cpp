@@ -68,9 +68,10 @@ std::vector<std::string> range_values(const std::string& text) {
     const auto last = integer(all.substr(first_dots + 2, with_step ? second_dots - first_dots - 2 : all.npos));
     const auto step = with_step ? integer(all.substr(second_dots + 2)) : std::optional<std::int64_t>(1);
     if (!first || !last || !step || *step <= 0 || *last < *first)
-        throw UsageError(fmt::format("{}: is no range; 0..4 are the integers from 0 to 4, 0..100..20 those in steps of "
-                                     "20; other numbers are listed, 1e-4,1e-3",
-                                     text));
+        throw UsageError(
+            fmt::format("{}: is no range; 0..4 are the integers from 0 to 4, 0..100..20 those in steps of "
+                        "20; other numbers are listed, 1e-4,1e-3",
+                        text));
     const std::uint64_t span = static_cast<std::uint64_t>(*last) - static_cast<std::uint64_t>(*first);
     if (span / static_cast<std::uint64_t>(*step) >= most)
         throw UsageError(fmt::format("{}: has more than {} values", text, most));
@@ -91,13 +92,17 @@ std::string typed(const TomlValue& value, bool inside) {
         case TomlValue::Kind::list:
             return fmt::format("[{}]", join(value, [](const TomlValue& item) { return typed(item, true); }));
         case TomlValue::Kind::table:
-            return fmt::format(
-                "{{{}}}", join(value, [](const TomlValue& item) { return item.key + " = " + typed(item, true); }));
+            return fmt::format("{{{}}}",
+                               join(value, [](const TomlValue& item) { return item.key + " = " + typed(item, true); }));
         case TomlValue::Kind::text: {
-            const bool word = !value.text.empty() && std::ranges::all_of(value.text, [](unsigned char c) {
-                return std::isalnum(c) != 0 || c == '_' || c == '/' || c == '-' || c == '.';
-            }) && std::isalpha(static_cast<unsigned char>(value.text[0])) != 0 && value.text != "true" &&
-                              value.text != "false" && value.text != "inf" && value.text != "nan";
+            const bool word =
+                !value.text.empty() &&
+                std::ranges::all_of(value.text,
+                                    [](unsigned char c) {
+                                        return std::isalnum(c) != 0 || c == '_' || c == '/' || c == '-' || c == '.';
+                                    }) &&
+                std::isalpha(static_cast<unsigned char>(value.text[0])) != 0 && value.text != "true" &&
+                value.text != "false" && value.text != "inf" && value.text != "nan";
             return word && !inside ? value.text : quoted(value.text);
         }
         default: return spell(value);

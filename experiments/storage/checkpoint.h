@@ -5,9 +5,9 @@
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
 //   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256, data_sha256
-//                                        (of the data) and run_id (older files lack these two); and of the best evaluation so far, at a
-//                                        step that eval.every divides, best_step, best_loss, evaluations_since_best,
-//                                        last_evaluation (a step)
+//                                        (of the data) and run_id (older files lack these two); and of the best
+//                                        evaluation so far, at a step that eval.every divides, best_step, best_loss,
+//                                        evaluations_since_best, last_evaluation (a step)
 // Checkpoints too are checkpoints/best.h5, written with checkpoint.best = true: that of the lowest evaluation loss; and
 // checkpoints/start.h5, where a fork of another run begins: it stays for good, as the fork cannot be computed without
 // it. Equal contents give equal bytes.

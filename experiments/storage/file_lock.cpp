@@ -20,7 +20,8 @@ namespace {
 bool is_named(const Descriptor& file, const Folder& folder, const std::string& name) {
     struct stat here {};
     struct stat there {};
-    return ::fstat(file, &here) == 0 && ::fstatat(folder.descriptor(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return ::fstat(file, &here) == 0 &&
+           ::fstatat(folder.descriptor(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
            here.st_dev == there.st_dev && here.st_ino == there.st_ino;
 }
 
@@ -29,17 +30,18 @@ bool is_named(const Descriptor& file, const Folder& folder, const std::string& n
 FileLock::FileLock(Folder folder, const std::string& name, double seconds)
     : folder_(std::move(folder)), name_(fmt::format(".{}.lock", name)) {
     using Clock = std::chrono::steady_clock;
-    const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                                     std::chrono::duration<double>(seconds));
+    const Clock::time_point end =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
     for (;;) {
-        if (file_ < 0) file_ = folder_.open(name_, O_RDWR | O_CREAT);
+        if (file_ < 0) file_ = folder_.open(name_, O_RDONLY | O_CREAT);  // another user's will do
         if (file_ < 0) fail_io(folder_.path_of(name), "cannot be locked", errno);
         if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
             if (errno != EWOULDBLOCK && errno != EINTR) return;
             if (Clock::now() > end)
-                throw IoError(fmt::format("{}: another process has been changing it for {:.0f} seconds; end that one, "
-                                          "then try again",
-                                          folder_.path_of(name), seconds));
+                throw IoError(
+                    fmt::format("{}: another process has been changing it for {:.0f} seconds; end that one, "
+                                "then try again",
+                                folder_.path_of(name), seconds));
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
         } else if (is_named(file_, folder_, name_)) {
             return;

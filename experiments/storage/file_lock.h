@@ -7,8 +7,8 @@
 
 namespace headscope::experiments {
 
-/// The lock is on a file of its own, ".<name>.lock", since the file itself is replaced. It is removed with the lock; what
-/// a killed process leaves of it holds nobody up.
+/// The lock is on a file of its own, ".<name>.lock", since the file itself is replaced. It is removed with the lock;
+/// what a killed process leaves of it holds nobody up.
 class FileLock {
 public:
     /// Waits for whoever has it. Throws IoError when that lasts longer than `seconds`, or the folder cannot be written

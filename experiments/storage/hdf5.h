@@ -120,8 +120,8 @@ public:
             return static_cast<void*>(values.data());
         });
     }
-    /// The same as they are stored: `room` gives memory for all values of a shape and type, or throws what refuses them.
-    /// The dataset is opened once.
+    /// The same as they are stored: `room` gives memory for all values of a shape and type, or throws what refuses
+    /// them. The dataset is opened once.
     void read_stored(const std::string& path, const std::function<void*(const DatasetInfo&)>& room) const;
     /// All values of a dataset of integers with one axis, in order, as spans of some hundred thousand, or of a chunk
     /// where that is more. So they need not be in memory at once.

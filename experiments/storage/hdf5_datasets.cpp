@@ -183,7 +183,8 @@ void File::read_pieces(const std::string& path, const std::function<void(std::sp
     hsize_t chunk = 1;
     if (H5Pget_layout(creation) == H5D_CHUNKED) check(H5Pget_chunk(creation, 1, &chunk), path, "has no layout");
     constexpr hsize_t least = 1 << 18;
-    const hsize_t count = count_values(dataset, found, path), most = std::min((least + chunk - 1) / chunk * chunk, count);
+    const hsize_t count = count_values(dataset, found, path),
+                  most = std::min((least + chunk - 1) / chunk * chunk, count);
     std::vector<std::int64_t> values(most);
     for (hsize_t first = 0, size = 0; first < count; first += size) {
         size = std::min(most, count - first);

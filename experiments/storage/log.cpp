@@ -36,9 +36,9 @@ void add_event(Table& events, std::int64_t step, std::int64_t time, const std::s
 }  // namespace
 
 struct Log::State {
-    explicit State(const std::string& path) : disk(path), tables(disk.path()) {}
+    explicit State(const LogPlace& place) : disk(place), tables(disk.path()) {}
     /// Begins with the log at `from`.
-    State(const std::string& path, const std::string& from) : disk(path, from), tables(disk.path()) {}
+    State(const LogPlace& place, const std::string& from) : disk(place, from), tables(disk.path()) {}
 
     LogFile disk;
     LogTables tables;
@@ -118,7 +118,7 @@ void Log::State::drop_rows(std::int64_t first_step) {
     complete_until = first_step;
 }
 
-Log::Log(const std::string& path) : state_(std::make_unique<State>(path)) {
+Log::Log(const LogPlace& place) : state_(std::make_unique<State>(place)) {
     set_attribute("schema_name", std::string(log_schema_name));
     set_attribute("schema_version", std::string(log_schema_version));
     state_->note_folder();
@@ -129,9 +129,9 @@ Log::Log(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Log::~Log() = default;
 
-std::unique_ptr<Log> Log::continued(const std::string& from, std::int64_t first_step, const std::string& path,
+std::unique_ptr<Log> Log::continued(const std::string& from, std::int64_t first_step, const LogPlace& place,
                                     bool keep_history) {
-    auto state = std::make_unique<State>(path, from);
+    auto state = std::make_unique<State>(place, from);
     state->drop_rows(first_step);
     state->declare_events();
     state->drop_events(first_step, keep_history);
@@ -140,12 +140,12 @@ std::unique_ptr<Log> Log::continued(const std::string& from, std::int64_t first_
     return std::unique_ptr<Log>(new Log(std::move(state)));
 }
 
-std::unique_ptr<Log> Log::reopen(const std::string& path, std::int64_t first_step) {
-    return continued(path, first_step, path, true);
+std::unique_ptr<Log> Log::reopen(const LogPlace& place, std::int64_t first_step) {
+    return continued(place.folder.path_of(place.name), first_step, place, true);
 }
 
-std::unique_ptr<Log> Log::fork(const std::string& parent, std::int64_t first_step, const std::string& path) {
-    auto log = continued(parent, first_step, path, false);
+std::unique_ptr<Log> Log::fork(const std::string& parent, std::int64_t first_step, const LogPlace& place) {
+    auto log = continued(parent, first_step, place, false);
     // What older checkpoints of the parent are known by is no matter of the fork, which has none of them.
     if (log->has_attribute(config_identity_1_0)) log->set_config_identity_1_0("");
     return log;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "experiments/base/metric.h"
+#include "experiments/storage/log_place.h"
 
 namespace headscope::experiments {
 
@@ -39,13 +40,13 @@ struct Lineage {
 
 class Log {
 public:
-    /// Empty log, to be published as `path`.
-    explicit Log(const std::string& path);
-    /// The log that is at `path`, continued, without the rows whose step is `first_step` or later.
+    /// Empty log, to be published at `place`, a path or a name in an open folder.
+    explicit Log(const LogPlace& place);
+    /// The log that is at `place`, continued, without the rows whose step is `first_step` or later.
     /// Throws IoError when it is damaged or of another schema.
-    static std::unique_ptr<Log> reopen(const std::string& path, std::int64_t first_step);
-    /// The rows before `first_step` of another run's log, as the beginning of a log that is published as `path`.
-    static std::unique_ptr<Log> fork(const std::string& parent, std::int64_t first_step, const std::string& path);
+    static std::unique_ptr<Log> reopen(const LogPlace& place, std::int64_t first_step);
+    /// The rows before `first_step` of another run's log, as the beginning of a log that is published at `place`.
+    static std::unique_ptr<Log> fork(const std::string& parent, std::int64_t first_step, const LogPlace& place);
     ~Log();
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;
@@ -118,7 +119,7 @@ public:
 private:
     struct State;
     explicit Log(std::unique_ptr<State> state);
-    static std::unique_ptr<Log> continued(const std::string& from, std::int64_t first_step, const std::string& path,
+    static std::unique_ptr<Log> continued(const std::string& from, std::int64_t first_step, const LogPlace& place,
                                           bool keep_history);
     std::unique_ptr<State> state_;
 };

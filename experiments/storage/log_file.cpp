@@ -1,6 +1,5 @@
 #include "experiments/storage/log_file.h"
 
-#include <filesystem>
 #include <utility>
 
 #include "experiments/base/errors.h"
@@ -9,17 +8,15 @@
 
 namespace headscope::experiments {
 
-LogFile::LogFile(const std::string& path)
-    : path_(path),
-      folder_(Folder::of_file(path)),
-      name_(std::filesystem::path(path).filename().string()),
-      tail_(folder_, name_) {}
+LogFile::LogFile(const LogPlace& place)
+    : place_(place), path_(place.folder.path_of(place.name)), tail_(place.folder, place.name) {}
 
-LogFile::LogFile(const std::string& path, const std::string& from) : LogFile(path) {
+LogFile::LogFile(const LogPlace& place, const std::string& from) : LogFile(place) {
     base_ = open_sealed_file(from);
     require_log(hdf5(), from);
     if (hdf5().has_attribute("/", "publication")) publication_ = hdf5().integer_attribute("/", "publication");
     add_tail(hdf5(), from);
+    place_.folder.require_in_place();
 }
 
 hdf5::File& LogFile::hdf5() {
@@ -48,7 +45,7 @@ void LogFile::write_out() {
     changed_->close();
     changed_.reset();
     changes_->check();
-    FileReplacement out(folder_, name_);
+    FileReplacement out(place_.folder, place_.name);
     SealedFile written;
     Sha256 digest;
     changes_->read_all([&](std::span<const std::byte> bytes) {

@@ -8,9 +8,9 @@
 #include <span>
 #include <string>
 
-#include "experiments/base/folder.h"
 #include "experiments/storage/hdf5.h"
 #include "experiments/storage/hdf5_overlay.h"
+#include "experiments/storage/log_place.h"
 #include "experiments/storage/log_seal.h"
 #include "experiments/storage/log_tail.h"
 
@@ -19,10 +19,11 @@ namespace headscope::experiments {
 /// Every function throws IoError.
 class LogFile {
 public:
-    /// Empty, to be published as `path`.
-    explicit LogFile(const std::string& path);
-    /// Begins with the log at `from` and its tail.
-    LogFile(const std::string& path, const std::string& from);
+    /// Empty, to be published at `place`.
+    explicit LogFile(const LogPlace& place);
+    /// Begins with the log at the path `from` and its tail. Throws when the folder is not in place after that: it may
+    /// have been another log.
+    LogFile(const LogPlace& place, const std::string& from);
     LogFile(const LogFile&) = delete;
     LogFile& operator=(const LogFile&) = delete;
 
@@ -35,17 +36,17 @@ public:
     bool published() const { return published_; }
     /// The tail is on disk when this returns.
     void sync_tail() { tail_.sync(); }
-    /// Throws when the folder was moved or replaced since this was made. Puts hdf5() with the rows of the tail, and behind them `rows`, a block or nothing, in the place of the file,
-    /// which stays as it is until then. Sets attributes publication, one more than before, and complete_until.
+    /// Throws when the folder was moved or replaced since this was made. Puts hdf5() with the rows of the tail, and
+    /// behind them `rows`, a block or nothing, in the place of the file, which stays as it is until then. Sets
+    /// attributes publication, one more than before, and complete_until.
     void publish(std::span<const std::byte> rows, std::int64_t complete_until);
 
 private:
     void require_unchanged_base() const;
     void write_out();
 
-    std::string path_;
-    Folder folder_;  ///< that of `path_` from the beginning
-    std::string name_;
+    LogPlace place_;
+    std::string path_;   ///< its own, for messages
     SealedFile base_{};  ///< what the changes are made to: the file published last; none for a new log
     TailWriter tail_;
     std::uint64_t blocks_taken_ = 0;  ///< blocks of the tail that hdf5() has, after a publish that failed

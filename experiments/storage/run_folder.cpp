@@ -26,9 +26,9 @@ bool is_one_of(const std::vector<std::string>& names, const std::string& name) {
 
 [[noreturn]] void refuse_existing(const std::string& folder) {
     const bool is_run = path_exists(folder) && path_exists(RunPaths(folder).config);
-    throw UsageError(fmt::format("{}: exists already, and a run is never overwritten; {}choose another folder with --out",
-                                 folder,
-                                 is_run ? fmt::format("go on with it by `headscope resume {}`, or ", folder) : ""));
+    throw UsageError(
+        fmt::format("{}: exists already, and a run is never overwritten; {}choose another folder with --out", folder,
+                    is_run ? fmt::format("go on with it by `headscope resume {}`, or ", folder) : ""));
 }
 
 /// `ours`: of names like those of NewRunFolder.

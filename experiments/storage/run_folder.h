@@ -35,9 +35,10 @@ void remove_temporary_files_of_run(const Folder& run);
 class NewRunFolder {
 public:
     /// Makes `path` and missing parents. `files`: names in it ("checkpoints/start.h5") of all that is made before
-    /// keep(). When one of them is unfinished_log_name, it is made at once, and a folder that is there already, holds one
-    /// and nothing but `files` was left by a killed process: it is taken over, emptied. Throws UsageError when there is another one (a run is never overwritten:
-    /// the message says `headscope resume` or --out), IoError when it cannot be made.
+    /// keep(). When one of them is unfinished_log_name, it is made at once, and a folder that is there already, holds
+    /// one and nothing but `files` was left by a killed process: it is taken over, emptied. Throws UsageError when
+    /// there is another one (a run is never overwritten: the message says `headscope resume` or --out), IoError when it
+    /// cannot be made.
     NewRunFolder(const std::string& path, std::vector<std::string> files,
                  const std::function<void(const std::string&)>& on_message);
     ~NewRunFolder();

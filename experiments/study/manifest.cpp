@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -76,8 +77,7 @@ Manifest from_json(const Json& json) {
     json.at("overrides").get_to(manifest.overrides);
     json.at("zip").get_to(manifest.zip);
     for (const Json& axis : json.at("axes"))
-        manifest.axes.push_back(
-            {axis.at("key").get<std::string>(), axis.at("values").get<std::vector<std::string>>()});
+        manifest.axes.push_back({axis.at("key").get<std::string>(), axis.at("values").get<std::vector<std::string>>()});
     if (manifest.axes.empty()) throw IoError("has no axes");
     for (const SweepAxis& axis : manifest.axes)
         if (axis.values.empty()) throw IoError(fmt::format("has no values of {}", axis.key));
@@ -93,6 +93,11 @@ Manifest from_json(const Json& json) {
                                       manifest.axes.size()));
         manifest.runs.push_back(std::move(one));
     }
+    if (manifest.runs.empty()) throw IoError("has no runs");
+    std::set<std::string> folders;
+    for (const SweepRun& run : manifest.runs)
+        if (!folders.insert(run.folder).second)
+            throw IoError(fmt::format("has two runs in the folder \"{}\"", run.folder));
     return manifest;
 }
 
@@ -112,7 +117,8 @@ std::string name_of(SweepState state) {
 
 SweepRun& Manifest::run(std::size_t task) {
     if (task >= runs.size())
-        throw IoError(fmt::format("{}: holds {} runs, and no number {}; was it changed?", manifest_name, runs.size(), task));
+        throw IoError(
+            fmt::format("{}: holds {} runs, and no number {}; was it changed?", manifest_name, runs.size(), task));
     return runs[task];
 }
 

@@ -64,8 +64,8 @@ void write_manifest(const std::string& sweep, const Manifest& manifest);
 /// Reads, changes and replaces it, one process after the other. Returns what it is now. Throws IoError.
 Manifest change_manifest(const std::string& sweep, const std::function<void(Manifest&)>& change);
 
-/// The folders of the runs of `path` that have a log: those of a sweep in the order of its manifest, or the one run that
-/// it names (a folder, or its log.h5).
+/// The folders of the runs of `path` that have a log: those of a sweep in the order of its manifest, or the one run
+/// that it names (a folder, or its log.h5).
 std::vector<std::string> runs_of(const std::string& path);
 
 }  // namespace headscope::experiments

@@ -28,7 +28,8 @@ std::string shell_quoted(const std::string& text) {
 /// sbatch reads no quotes in its own lines; what is not plain there must not be there.
 std::string job_name(const std::string& name) {
     std::string plain;
-    for (const char c : name) plain += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' ? c : '_';
+    for (const char c : name)
+        plain += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' ? c : '_';
     return plain;
 }
 
@@ -48,8 +49,9 @@ std::string slurm_script(const std::string& sweep, const Manifest& manifest, con
         "#SBATCH --signal=TERM@120\n"
         "\n"
         "# As a step, so that signals reach it: it writes a checkpoint and ends with 75.\n";
-    script += fmt::format("srun {} sweep {} --task \"$SLURM_ARRAY_TASK_ID\" --threads \"${{SLURM_CPUS_PER_TASK:-1}}\"\n",
-                          shell_quoted(options.program), shell_quoted(folder));
+    script +=
+        fmt::format("srun {} sweep {} --task \"$SLURM_ARRAY_TASK_ID\" --threads \"${{SLURM_CPUS_PER_TASK:-1}}\"\n",
+                    shell_quoted(options.program), shell_quoted(folder));
     script +=
         "status=$?\n"
         "if [ \"$status\" -eq 75 ]; then\n"

@@ -96,8 +96,8 @@ private:
     SweepRun end_of(const TaskProcess& process, int exit) const {
         SweepRun run = read_manifest(folder_).run(process.task());
         if (run.state != SweepState::running && run.exit == exit) return run;
-        const std::string reason =
-            exit < 0 ? fmt::format("killed by signal {} ({})", -exit, ::strsignal(-exit)) : last_line(process.last_words());
+        const std::string reason = exit < 0 ? fmt::format("killed by signal {} ({})", -exit, ::strsignal(-exit))
+                                            : last_line(process.last_words());
         note_end_of_task(folder_, process.task(), exit, reason);
         return read_manifest(folder_).run(process.task());
     }

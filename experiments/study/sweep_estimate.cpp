@@ -89,11 +89,10 @@ std::optional<double> growth_of(const std::string& name, const Config& config, s
 /// What the log of a run will hold that it lacks after `done` steps. Floats shrink little.
 double bytes_of_more_rows(const LogReader& log, const Config& config, std::int64_t seq_len, std::int64_t done) {
     constexpr double compressed = 0.85, compressed_map = 0.5, f64 = 8, f32 = 4;
-    const auto more = [&](std::int64_t every) {
-        return times_due(config.train.steps, every) - times_due(done, every);
-    };
+    const auto more = [&](std::int64_t every) { return times_due(config.train.steps, every) - times_due(done, every); };
     const auto series = [&](const char* group) { return f64 * static_cast<double>(log.columns(group).size() + 1); };
-    double bytes = more(config.log.every) * (series("train") + 2 * f32 * static_cast<double>(log.parameter_names().size()));
+    double bytes =
+        more(config.log.every) * (series("train") + 2 * f32 * static_cast<double>(log.parameter_names().size()));
     bytes += more(config.eval.every) * series("eval");
     for (const auto& [name, every] : config.log.probes)
         if (log.has_metric(name)) bytes += more(every) * (f64 + f32 * static_cast<double>(log.metric(name).row_size()));
@@ -173,7 +172,8 @@ private:
         seconds_to_end_ = seconds_since(last);
         seconds_ = seconds_by_name(profile);
         log_ = size_of(RunPaths(folder_).log);
-        if (!finished_) log_ += bytes_of_more_rows(LogReader(RunPaths(folder_).log), config_, experiment.task->seq_len(), done_);
+        if (!finished_)
+            log_ += bytes_of_more_rows(LogReader(RunPaths(folder_).log), config_, experiment.task->seq_len(), done_);
         for (const std::int64_t step : list_checkpoints(RunPaths(folder_).checkpoints))
             checkpoint_ = size_of(RunPaths(folder_).checkpoints + "/" + checkpoint_name(step));
     }

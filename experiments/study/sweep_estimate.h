@@ -22,9 +22,9 @@ struct EstimateOptions {
 };
 
 /// Trains runs that differ in more than the seed for a moment, as many at once as the sweep will, in a temporary folder
-/// that is gone afterwards. The time of a step is that of the steps after the first; evaluations, probes, attention maps
-/// and checkpoints count by how often the whole run has them. Runs of a sweep that were begun already count as whole
-/// ones. Throws what is wrong with the data of a run; Stopped.
+/// that is gone afterwards. The time of a step is that of the steps after the first; evaluations, probes, attention
+/// maps and checkpoints count by how often the whole run has them. Runs of a sweep that were begun already count as
+/// whole ones. Throws what is wrong with the data of a run; Stopped.
 SweepEstimate estimate_sweep(const Manifest& manifest, const EstimateOptions& options);
 
 }  // namespace headscope::experiments

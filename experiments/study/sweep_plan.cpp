@@ -56,14 +56,15 @@ void add_axes_of_config(const std::vector<SweepAxis>& axes, Manifest& manifest) 
 
 void check_axes(const Manifest& manifest) {
     if (manifest.axes.empty())
-        throw UsageError("sweep: nothing to go through; list the values of a key, model.num_heads=2,8 or seed=0..4, here "
-                         "or in a table [sweep] of the config");
+        throw UsageError(
+            "sweep: nothing to go through; list the values of a key, model.num_heads=2,8 or seed=0..4, here "
+            "or in a table [sweep] of the config");
     for (const SweepAxis& axis : manifest.axes) {
-        if (axis.key == "name") throw UsageError("sweep: `name` is no key to go through; the runs are told by their keys");
+        if (axis.key == "name")
+            throw UsageError("sweep: `name` is no key to go through; the runs are told by their keys");
         std::set<std::string> seen;
         for (const std::string& value : axis.values)
-            if (!seen.insert(value).second)
-                throw UsageError(fmt::format("sweep: {} lists {} twice", axis.key, value));
+            if (!seen.insert(value).second) throw UsageError(fmt::format("sweep: {} lists {} twice", axis.key, value));
         if (manifest.zip && axis.values.size() != manifest.axes.front().values.size())
             throw UsageError(fmt::format("sweep: --zip takes as many values of each key; {} has {} and {} has {}",
                                          manifest.axes.front().key, manifest.axes.front().values.size(), axis.key,
@@ -152,9 +153,10 @@ void require_same_base(const Manifest& old, const Manifest& wanted) {
     for (const auto& [key, value] : now)
         if (!before.contains(key)) changed.push_back(key);
     if (!changed.empty())
-        throw UsageError(fmt::format("sweep: the config has changed since the sweep began ({}); put it back, or begin "
-                                     "another sweep with --out",
-                                     fmt::join(changed, ", ")));
+        throw UsageError(
+            fmt::format("sweep: the config has changed since the sweep began ({}); put it back, or begin "
+                        "another sweep with --out",
+                        fmt::join(changed, ", ")));
 }
 
 std::vector<std::string> keys_of(const std::vector<SweepAxis>& axes) {

@@ -22,8 +22,8 @@ struct SweepRequest {
 /// combination that is wrong, all that is wrong with it.
 Manifest plan_sweep(const SweepRequest& request);
 
-/// An old sweep with the runs of `wanted` that it lacks added at its end. Throws UsageError when they have other keys, or
-/// another config for the rest.
+/// An old sweep with the runs of `wanted` that it lacks added at its end. Throws UsageError when they have other keys,
+/// or another config for the rest.
 Manifest extended_sweep(const Manifest& old, const Manifest& wanted);
 
 /// The config of a run. Throws UsageError with all that is wrong with it.

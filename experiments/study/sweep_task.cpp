@@ -25,10 +25,13 @@ std::string folder_of_run(const std::string& sweep, const SweepRun& run) {
 }
 
 /// A process that was told to end may still write its checkpoint.
-void wait_for(const std::string& run) {
+void wait_for(const std::string& run, const RunHooks& hooks) {
     constexpr int patience = 60;  // s
-    for (int tenths = 0; tenths < 10 * patience && is_locked(run).value_or(false); ++tenths)
+    for (int tenths = 0; tenths < 10 * patience && is_locked(run).value_or(false); ++tenths) {
+        if (hooks.stop != nullptr && hooks.stop->load())
+            throw Stopped(run + ": stopped while another process trains in it");
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
 }
 
 /// A process that was killed before the run had its config leaves a folder with nothing, which is begun again.
@@ -49,7 +52,8 @@ std::vector<std::string> differences(const std::string& folder, const Manifest& 
                                              found = config_values(load_config(RunPaths(folder).config));
     std::vector<std::string> keys;
     for (const auto& [key, value] : wanted)
-        if (const auto other = found.find(key); !is_settled_later(key) && (other == found.end() || other->second != value))
+        if (const auto other = found.find(key);
+            !is_settled_later(key) && (other == found.end() || other->second != value))
             keys.push_back(key);
     return keys;
 }
@@ -74,9 +78,10 @@ void note_data(const std::string& sweep, std::size_t task, const std::string& di
         for (const SweepRun& other : now.runs)
             if (!digest.empty() && !other.data_sha256.empty() && other.data_sha256 != digest &&
                 task_overrides(other) == task_overrides(run))
-                throw UsageError(fmt::format("the data have changed since the sweep began: SHA-256 {}, and {} was trained "
-                                             "on {}; put them back, or begin another sweep",
-                                             digest, other.folder, other.data_sha256));
+                throw UsageError(
+                    fmt::format("the data have changed since the sweep began: SHA-256 {}, and {} was trained "
+                                "on {}; put them back, or begin another sweep",
+                                digest, other.folder, other.data_sha256));
         run.data_sha256 = digest;
     });
 }
@@ -85,7 +90,7 @@ void train(const std::string& sweep, std::size_t task, const Manifest& manifest,
            const RunHooks& hooks) {
     const std::string folder = folder_of_run(sweep, run);
     if (path_exists(folder)) {
-        wait_for(folder);
+        wait_for(folder, hooks);
         if (path_exists(RunPaths(folder).config)) {
             if (const auto keys = differences(folder, manifest, run); !keys.empty())
                 throw UsageError(fmt::format("{} holds a run of another config, by {}; move it elsewhere", folder,

@@ -1,5 +1,5 @@
-// One run of a sweep, by its number: begun, or gone on with where it stands. What a process of the sweep on this machine
-// does, and a task of a job array on a cluster.
+// One run of a sweep, by its number: begun, or gone on with where it stands. What a process of the sweep on this
+// machine does, and a task of a job array on a cluster.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ void note_end_of_task(const std::string& sweep, std::size_t task, int exit, cons
 /// folder is gone wait.
 void settle_states(const std::string& sweep, Manifest& manifest);
 
-/// May the run be gone on with, or begun? Not when it is finished, nor when it met a number that is none, which it would
-/// meet again. Other failures may be mended by now: a full disk, data that are not there.
+/// May the run be gone on with, or begun? Not when it is finished, nor when it met a number that is none, which it
+/// would meet again. Other failures may be mended by now: a full disk, data that are not there.
 bool is_left_to_do(const SweepRun& run);
 
 }  // namespace headscope::experiments

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "experiments/base/errors.h"
@@ -44,6 +45,8 @@ Pipe make_pipe() {
     ::dup2(output, STDOUT_FILENO);
     ::dup2(errors, STDERR_FILENO);
     ::execv("/proc/self/exe", arguments);
+    constexpr std::string_view reason = "the program cannot be started again: /proc/self/exe is not there\n";
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, reason.data(), reason.size());
     ::_exit(exit_io);
 }
 
@@ -84,8 +87,8 @@ std::optional<Progress> progress_from_json(const std::string& line) {
 
 TaskProcess::TaskProcess(const std::string& sweep, std::size_t task, int threads) : task_(task) {
     Pipe output = make_pipe(), errors = make_pipe();
-    std::vector<std::string> arguments{"headscope",          "sweep",     sweep, "--task",
-                                       std::to_string(task), "--threads", std::to_string(threads), "--json"};
+    std::vector<std::string> arguments{
+        "headscope", "sweep", sweep, "--task", std::to_string(task), "--threads", std::to_string(threads), "--json"};
     std::vector<char*> pointers;
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);

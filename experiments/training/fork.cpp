@@ -72,8 +72,9 @@ bool same_names_and_shapes(const optim::OptimizerState& a, const optim::Optimize
 void write_folder(const PastRun& parent, const Experiment& changed, const Checkpoint& start, const Lineage& lineage,
                   const std::string& event, const std::string& data_change, const Folder& out) {
     save_start_checkpoint(out.subfolder(checkpoints_name), start);
-    const std::string path = out.path_of(unfinished_log_name);
-    auto log = same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, path) : std::make_unique<Log>(path);
+    const LogPlace place(out, unfinished_log_name);
+    auto log =
+        same_task(parent, changed) ? Log::fork(parent.paths.log, start.step, place) : std::make_unique<Log>(place);
     log->set_attribute("run_id", start.run_id);
     log->set_attribute("created", utc_now());
     log->set_attribute("state", std::string("running"));
@@ -95,7 +96,7 @@ void write_folder(const PastRun& parent, const Experiment& changed, const Checkp
 }  // namespace
 
 RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
-               const std::string& data_change, const std::string& out, const RunHooks& hooks) {
+                  const std::string& data_change, const std::string& out, const RunHooks& hooks) {
     require_step(parent, step);
     Checkpoint start = state_at(parent, step, hooks);
     const Checkpoint fresh = TrainingState(changed).checkpoint();
@@ -118,10 +119,9 @@ RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t
     const std::string event =
         fmt::format("from {} at step {}, {}{}", folder, step, changes.empty() ? "nothing changed" : "with " + changes,
                     same_optimizer ? "" : "; the optimizer's state begins anew");
-    NewRunFolder made(out,
-                      {fmt::format("{}/{}", checkpoints_name, start_checkpoint_name), unfinished_log_name,
-                       config_file_name},
-                      hooks.on_message);
+    NewRunFolder made(
+        out, {fmt::format("{}/{}", checkpoints_name, start_checkpoint_name), unfinished_log_name, config_file_name},
+        hooks.on_message);
     write_folder(parent, changed, start,
                  {"fork", folder, parent.run_id, config_family(parent.experiment.config), step, changes}, event,
                  data_change, made.folder());

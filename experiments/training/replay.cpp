@@ -38,7 +38,7 @@ LogComparison replay(const PastRun& run, std::int64_t from, std::int64_t to, con
 
     const Config& config = run.experiment.config;
     const std::string path = made.folder().path_of(unfinished_log_name);
-    auto log = std::make_unique<Log>(path);
+    auto log = std::make_unique<Log>(LogPlace(made.folder(), unfinished_log_name));
     log->set_lineage({"replay", std::filesystem::absolute(run.paths.folder).lexically_normal().string(), run.run_id,
                       config_family(config), from, changes});
     Recorder recorder(run.experiment, state.model(), std::move(log));

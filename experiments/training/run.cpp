@@ -85,7 +85,7 @@ public:
 
     /// From the initial weights.
     void start() {
-        record_in(std::make_unique<Log>(paths_.log), 0);
+        record_in(std::make_unique<Log>(LogPlace(folder_, log_file_name)), 0);
         train({}, 0);
     }
 
@@ -120,7 +120,7 @@ public:
         const std::string changes = describe_resume_changes(was, experiment_.config_at(step));
         const std::string rates = rate_changes(config_, step, was.train.steps, experiment_.config_at(step).train.steps);
         if (!rates.empty()) hooks_.message(rates);
-        auto log = Log::reopen(paths_.log, step);
+        auto log = Log::reopen(LogPlace(folder_, log_file_name), step);
         const std::string older = identity_of_schema_1_0(old_log);
         if (!older.empty() && older != config_identity(config_)) log->set_config_identity_1_0(older);
         record_in(std::move(log), step);
@@ -288,13 +288,16 @@ std::string derived_folder(const std::string& run, const std::string& ending, co
     namespace fs = std::filesystem;
     const std::string name = fs::path(without_slash(run)).filename().string();
     if (out.empty() && (name == "." || name == ".."))
-        throw UsageError(fmt::format("`{}` is no name to make another from; name the run by its own, {}, or say --out "
-                                     "FOLDER", run, fs::weakly_canonical(run).string()));
+        throw UsageError(
+            fmt::format("`{}` is no name to make another from; name the run by its own, {}, or say --out "
+                        "FOLDER",
+                        run, fs::weakly_canonical(run).string()));
     const std::string folder = out.empty() ? fmt::format("{}-{}", without_slash(run), ending) : out;
-    for (fs::path above = fs::weakly_canonical(fs::absolute(folder)).parent_path(); above.has_relative_path(); above = above.parent_path())
+    for (fs::path above = fs::weakly_canonical(fs::absolute(folder)).parent_path(); above.has_relative_path();
+         above = above.parent_path())
         if (std::error_code error; fs::equivalent(above, run, error))
-            throw UsageError(fmt::format("{}: lies in the folder of the run {}; choose a place outside with --out",
-                                         folder, run));
+            throw UsageError(
+                fmt::format("{}: lies in the folder of the run {}; choose a place outside with --out", folder, run));
     return folder;
 }
 

@@ -286,7 +286,8 @@ def test_a_manifest_that_is_none(config, tmp_path):
     good = (sweep / "manifest.json").read_text()
     for bad in (good[:100], "{}", good.replace("seed-0", "../seed-0"), good.replace('"1.0"', '"9.0"'),
                 good.replace('"finished"', '"perhaps"'), good.replace('"values": [', '"values": [], "other": ['),
-                good.replace('"seed=0"', ""), good.replace('"folder": "seed-0"', '"folder": "/etc"')):
+                good.replace('"seed=0"', ""), good.replace('"seed-0"', '"seed-1"'),
+                good[:good.index('"runs"')] + '"runs": []}', good.replace('"folder": "seed-0"', '"folder": "/etc"')):
         (sweep / "manifest.json").write_text(bad)
         assert "manifest.json" in headscope("sweep", sweep, "--resume", expect=74).stderr
         assert (sweep / "manifest.json").read_text() == bad

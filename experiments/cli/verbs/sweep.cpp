@@ -58,7 +58,8 @@ public:
         options.optional("--emit", emit_, "slurm: write a job array for a cluster instead of training here");
         options.flag("--submit", submit_, "write it and hand it to sbatch");
         options.integer("--task", task_, {.smallest = 0}, "train the run of this number alone, as a task on a cluster");
-        options.flag("--json", json_, "the runs and how they ended in JSON; with --task the progress, a line at a time");
+        options.flag("--json", json_,
+                     "the runs and how they ended in JSON; with --task the progress, a line at a time");
     }
 
     bool computes() const override { return true; }
@@ -127,8 +128,8 @@ private:
             return lock;
         }
         if (!list_folder(folder_).empty())
-            throw UsageError(fmt::format("{}: holds something that is no sweep; choose another folder with --out",
-                                         folder_));
+            throw UsageError(
+                fmt::format("{}: holds something that is no sweep; choose another folder with --out", folder_));
         write_manifest(folder_, manifest_);
         return lock;
     }

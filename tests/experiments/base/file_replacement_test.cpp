@@ -109,9 +109,9 @@ TEST_F(FileReplacing, RemovesWhatKilledProcessesLeft) {
     fs::create_directory(folder_ + "/.log.h5.tmp-8");
     const auto ours = [](const std::string& name) { return name == "log.h5"; };
     remove_temporary_files(Folder(folder_), ours);
-    EXPECT_EQ(names(), (std::vector<std::string>{".hidden", ".log.h5.tmp-", ".log.h5.tmp-1-", ".log.h5.tmp-1a",
-                                                 ".log.h5.tmp-7", ".log.h5.tmp-8", ".notes.tmp-1", "log.h5",
-                                                 "log.h5.tmp-1"}));
+    EXPECT_EQ(names(),
+              (std::vector<std::string>{".hidden", ".log.h5.tmp-", ".log.h5.tmp-1-", ".log.h5.tmp-1a", ".log.h5.tmp-7",
+                                        ".log.h5.tmp-8", ".notes.tmp-1", "log.h5", "log.h5.tmp-1"}));
 }
 
 TEST_F(FileReplacing, WhatALivingProcessWritesStays) {

@@ -40,9 +40,7 @@ TEST(SweepValues, PathsAreNoRanges) {
     EXPECT_TRUE(is_sweep_of_values("a,b"));
 }
 
-std::string text_with(const std::string& sweep) {
-    return "name = \"x\"\n[task]\ntype = \"repeat\"\n[sweep]\n" + sweep;
-}
+std::string text_with(const std::string& sweep) { return "name = \"x\"\n[task]\ntype = \"repeat\"\n[sweep]\n" + sweep; }
 
 TEST(SweepSection, IsTakenOutOfAConfig) {
     const Config config = parse_config(text_with(R"(

@@ -50,8 +50,8 @@ TEST(NewRunFolder, IsNew) {
 TEST(NewRunFolder, WhatAKilledProcessLeftIsMadeAnew) {
     const TemporaryFolder temporary;
     const std::string run = temporary.path("run");
-    for (const char* name : {"checkpoints/start.h5", "checkpoints/.start.h5.tmp-4", "unfinished.h5",
-                             ".unfinished.h5.tmp-4"})
+    for (const char* name :
+         {"checkpoints/start.h5", "checkpoints/.start.h5.tmp-4", "unfinished.h5", ".unfinished.h5.tmp-4"})
         write(run + "/" + name);
     EXPECT_NE(refusal(run, false), "made");
     EXPECT_TRUE(fs::exists(run + "/checkpoints/start.h5"));
@@ -63,8 +63,8 @@ TEST(NewRunFolder, WhatAKilledProcessLeftIsMadeAnew) {
     }
     EXPECT_EQ(refusal(run, true), "made");
     EXPECT_FALSE(fs::exists(run));
-    for (const char* name : {"log.h5", "checkpoints/step-00000002.h5", "checkpoints/below/start.h5", "notes",
-                             ".notes.tmp-4"}) {
+    for (const char* name :
+         {"log.h5", "checkpoints/step-00000002.h5", "checkpoints/below/start.h5", "notes", ".notes.tmp-4"}) {
         write(run + "/unfinished.h5");
         write(run + "/" + name);
         EXPECT_NE(refusal(run, true), "made") << name;
