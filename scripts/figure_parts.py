@@ -40,12 +40,13 @@ def place(figure, x, y):
 
 def head(figure, log, text, step, note="", handles=()):
     """Above the panels: what is shown; of which run, seed and step (or steps); a legend of `handles`. Lines that are
-    too long for the figure are broken, and the figure grows by what all of it takes."""
-    run = shown(log.settings()["name"])
+    too long for the figure are broken, and the figure grows by what all of it takes. `log` may be a text that says whose
+    figure it is."""
+    whose = log if isinstance(log, str) else f"run {shown(log.settings()['name'])}, seed {log.seed}"
     when = f", step {step}" if np.ndim(step) == 0 else f", steps {step[0]} to {step[-1]}"
     width, height = figure.get_size_inches()
     titles = wrapped(shown(text), 11, width - .3, "bold")
-    which = wrapped(f"run {run}, seed {log.seed}{when}{note and '   ' + note}", 8.5, width - .3)
+    which = wrapped(f"{whose}{when}{note and '   ' + note}", 8.5, width - .3)
     columns = legend_columns([handle.get_label() for handle in handles], width - .3)
     below = .1 + .22 * len(titles) + .16 * len(which)  # where the legend begins
     above = below + .07 + .175 * (-(-len(handles) // columns) if handles else 0)
