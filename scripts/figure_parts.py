@@ -40,8 +40,8 @@ def place(figure, x, y):
 
 def head(figure, log, text, step, note="", handles=()):
     """Above the panels: what is shown; of which run, seed and step (or steps); a legend of `handles`. Lines that are
-    too long for the figure are broken, and the figure grows by what all of it takes. `log` may be a text that says whose
-    figure it is."""
+    too long for the figure are broken, and the figure grows by what all of it takes. `log` may be a text that says
+    whose figure it is."""
     whose = log if isinstance(log, str) else f"run {shown(log.settings()['name'])}, seed {log.seed}"
     when = f", step {step}" if np.ndim(step) == 0 else f", steps {step[0]} to {step[-1]}"
     width, height = figure.get_size_inches()
@@ -180,8 +180,8 @@ class Mosaic:
 
 class Cells(AxesImage):
     """A picture on linear axes, with sharp cells. AxesImage looks up a colour for every pixel, and scales values and
-    mask in passes of their own: 2.3 ms for an attention map, 5.5 ms for the overlap of 16 heads. Here cells are coloured
-    and their colours repeated: 0.7 and 1.0 ms."""
+    mask in passes of their own: 2.3 ms for an attention map, 5.5 ms for the overlap of 16 heads. Here cells are
+    coloured and their colours repeated: 0.7 and 1.0 ms."""
 
     def make_image(self, renderer, magnification=1., unsampled=False):
         left, right, low, high = self.get_extent()

@@ -52,8 +52,8 @@ def mark_role(axis, code):
 
 
 def panels_by_role(whose, metric, found, names, looks, log_steps):
-    """A Figure with a panel per role. `found`: a list of HeadLines; `names`: of the roles by their codes, from which they
-    have their colours; `looks`: group -> (label, (colour, style))."""
+    """A Figure with a panel per role. `found`: a list of HeadLines; `names`: of the roles by their codes, from which
+    they have their colours; `looks`: group -> (label, (colour, style))."""
     found = [lines for lines in found if len(lines.step) > 0 and any(lines.roles)]
     if not found:
         raise NotLogged(f"{metric} and role have no rows yet")
@@ -89,7 +89,8 @@ def panels_by_role(whose, metric, found, names, looks, log_steps):
     for axis in axes[:, 0]:
         axis.set_ylabel(shortened(name if units == "1" else f"{name} [{shown(units)}]", 8, 2.3), fontsize=8)
     handles = [sample_line(looks[group][0], *looks[group][1], linewidth=1.6) for group in used if looks[group][0]]
-    handles += [sample_line("a head", "#888888", linewidth=.6), sample_line("mean over heads", "#888888", linewidth=1.6)]
+    handles += [sample_line(what, "#888888", linewidth=width)
+                for what, width in (("a head", .6), ("mean over heads", 1.6))]
     head(figure, whose, f"{name}, of heads by the role they end in", [steps.first, steps.last], handles=handles)
     return figure
 

@@ -84,7 +84,7 @@ def interval(curves):
 
 def split_quantity(logged, name):
     """A metric of `logged`, a log or names, and how it is reduced: "overlap/max" as ("overlap", "max"),
-    "grad_norm[0.1]" as ("grad_norm", (0, 1)), any metric as (name, "mean"), as `headscope compare --metric` has them."""
+    "grad_norm[0.1]" as ("grad_norm", (0, 1)), any metric as (name, "mean"), as `compare --metric` has them."""
     if name not in logged:
         if found := re.fullmatch(r"(.+)/(mean|max|min)", name):
             return found[1], found[2]
@@ -192,7 +192,8 @@ class Runs:
     combinations of its axes but for the seed; of runs named one by one those of the config keys that differ.
 
     `notes`: what there is to say of runs that are not finished. `failed`: path -> exception of those that could not be
-    read; `lacking`: (path, exception) of those of which something could not. Raises OSError for a sweep whose manifest cannot be read."""
+    read; `lacking`: (path, exception) of those of which something could not. Raises OSError for a sweep whose manifest
+    cannot be read."""
 
     def __init__(self, paths, steps=(None, None)):
         self.window, self.notes, self.failed, self.lacking = steps, [], {}, []
@@ -301,8 +302,8 @@ class Runs:
                 yield member, Window(log, *self.window)
 
     def gather(self, read):
-        """(Member, `read`(log)) of each run that has what `read` looks for. A run of which that cannot be read costs only
-        itself. Raises NoSuchStep when no run has a row within the steps."""
+        """(Member, `read`(log)) of each run that has what `read` looks for. A run of which that cannot be read costs
+        only itself. Raises NoSuchStep when no run has a row within the steps."""
         found, outside = [], None
         for member, log in self.each():
             try:

@@ -5,9 +5,10 @@ of a sweep, and returns a matplotlib Figure:
     from figures_over_runs import loss
     loss("runs/lag_mixture-sweep").savefig("loss.pdf")
 
-Runs that differ in the seed alone are a group. A thick line is the mean over the runs of a group that have a row at that
-step, the band its 95 % Student-t interval; nothing is interpolated. Of few runs each is a thin line, too. A group has one
-colour in all figures. Raises NotLogged for what no run logged and NoSuchStep when all rows are outside of the steps."""
+Runs that differ in the seed alone are a group. A thick line is the mean over the runs of a group that have a row at
+that step, the band its 95 % Student-t interval; nothing is interpolated. Of few runs each is a thin line, too. A group
+has one colour in all figures. Raises NotLogged for what no run logged and NoSuchStep when all rows are outside of the
+steps."""
 import functools
 
 import matplotlib
@@ -19,7 +20,7 @@ from figure_data import NoSuchStep, NotLogged, one_number_per_head
 from figure_parts import grid, head, sample_line
 from figure_roles import lines_of, mark_role, panels_by_role, shown_by_role
 from figure_runs import UNREADABLE, Runs, curve_of, interval, role_names, shares_of_roles, split_quantity
-from figure_text import PLAIN_TEXT, shortened, shown
+from figure_text import PLAIN_TEXT, shortened, shown, width_of
 from step_axis import StepAxis, draw_line
 
 FEW_RUNS = 6     # of a group, up to which each run is drawn
@@ -43,7 +44,9 @@ def takes_runs(figure):
 
 def gathered(runs, names_of):
     """Name -> [(group, Curve)] of the quantities that `names_of`(log) names, read of each run in one go, without those
-    that have no rows. One that cannot be read costs only itself."""
+    that have no rows. One that cannot be read costs only itself. Raises NotLogged when no run has any, and says why."""
+    why = []
+
     def read(log):
         curves, outside = {}, None
         for name in names_of(log):
@@ -51,6 +54,8 @@ def gathered(runs, names_of):
                 curves[name] = curve_of(log, name)
             except headscope.NotInLog:
                 continue
+            except NotLogged as error:  # head 0.3 of a model with two heads, say
+                why.append(error)
             except NoSuchStep as error:
                 outside = error
             except UNREADABLE as error:
@@ -58,7 +63,10 @@ def gathered(runs, names_of):
         if outside and not curves:
             raise outside
         return curves
-    return side_by_side((member, curves) for member, curves in runs.gather(read))
+    panels = side_by_side(runs.gather(read))
+    if not panels and why:
+        raise why[0]
+    return panels
 
 
 def side_by_side(found):
@@ -127,6 +135,7 @@ def panels_of(runs, panels, title, log_steps, names=None, bounds=None):
             lines += [found.mean, *(curve.values for curve in its if with_runs)]
             intervals.append(found)
         limit(axis, lines, intervals, bounds)
+        axis.ticklabel_format(axis="y", useOffset=False)  # "+1.358" would stand in the title
         steps.apply(axis, margin=.02, most=4)
         axis.set_title(shortened(shown((names or {}).get(name, name)), 9, width + .4), fontsize=9)
         units = {curve.units for _, curve in curves}
@@ -136,22 +145,23 @@ def panels_of(runs, panels, title, log_steps, names=None, bounds=None):
             axis.set_xlabel(steps.label, fontsize=9)
     for axis in list(axes.flat)[count:]:
         axis.set_axis_off()
-    handles = [sample_line(runs.groups[group].label + told_count(counts[group]), *runs.groups[group].look, linewidth=1.4)
-               for group in sorted(counts)]
+    widest = figure.get_size_inches()[0] - .7
+    handles = [sample_line(with_count(runs.groups[group].label, counts[group], widest), *runs.groups[group].look,
+                           linewidth=1.4) for group in sorted(counts)]
     if any_band:
-        handles.append(Patch(color="#888888", alpha=2 * BAND, linewidth=0, label="95 % interval of the mean (Student t)"))
+        handles.append(Patch(color="#888888", alpha=2 * BAND, linewidth=0,
+                             label="95 % interval of the mean (Student t)"))
     if any_run:
         handles.append(sample_line("a run", "#888888", linewidth=.5))
     head(figure, runs.title, title, [steps.first, steps.last], handles=handles)
     return figure
 
 
-def told_count(counts):
-    """How many runs a mean is of, for a legend."""
-    if not counts:
-        return ", n = 0"
-    low, high = min(counts), max(counts)
-    return f", n = {low}" if low == high else f", n varies: {low} to {high}"
+def with_count(label, counts, widest):
+    """For a legend: a group, and of how many runs its means are. A label that is too long is cut before that."""
+    low, high = (min(counts), max(counts)) if counts else (0, 0)
+    told = f", n = {low}" if low == high else f", n varies: {low} to {high}"
+    return shortened(label, 8, widest - width_of(told, 8)) + told
 
 
 # --- figures ---

@@ -8,7 +8,7 @@ runs() and to_xarray() also need xarray.
     overlap = run.series("overlap")                   # values [step, layer, projection, head, head_other]
     entropy = run.dataset()["attention_entropy"]      # xarray, with names of axes and units
     seeds = headscope.runs("runs/lag_mixture-*")      # dims run and seed come first
-    sweep = headscope.Sweep("runs/lag_mixture-sweep") # sweep.axes, sweep.entries; sweep.runs() opens one after the other
+    sweep = headscope.Sweep("runs/lag_mixture-sweep") # sweep.axes, sweep.entries, sweep.runs()
 """
 import contextlib
 import dataclasses

@@ -1,5 +1,5 @@
-"""scripts/plot.py over several runs: means and intervals are those of the logs, groups and roles keep their colours, runs
-that cannot be read cost only themselves."""
+"""scripts/plot.py over several runs: means and intervals are those of the logs, groups and roles keep their colours,
+runs that cannot be read cost only themselves."""
 
 import json
 import re
@@ -109,7 +109,8 @@ def test_quantiles_of_students_t():
         assert abs(t_quantile(degrees) - expected) < 6e-4
     stats = pytest.importorskip("scipy.stats")
     for degrees in (*range(1, 60), 1001):
-        np.testing.assert_allclose(t_quantile(degrees), stats.t.ppf(.975, degrees), rtol=1e-8)  # scipy's has eight digits
+        expected = stats.t.ppf(.975, degrees)  # right to eight digits
+        np.testing.assert_allclose(t_quantile(degrees), expected, rtol=1e-8)
 
 
 def test_mean_and_interval(trained):
@@ -150,7 +151,8 @@ def test_a_window_of_steps(trained):
 
 def test_any_quantity(trained):
     runs = [headscope_py.open(trained / f"lr-1e-2_seed-{seed}") for seed in range(3)]
-    norms = np.array([run.series("grad_norm").values.astype(float) for run in runs])  # [run, step, layer, head, projection]
+    # [run, step, layer, head, projection]
+    norms = np.array([run.series("grad_norm").values.astype(float) for run in runs])
     figure = over_runs.quantity(trained, "grad_norm")
     for title, reduced in (("mean over heads", norms.mean((2, 3, 4))), ("largest of any head", norms.max((2, 3, 4))),
                            ("smallest of any head", norms.min((2, 3, 4)))):
@@ -161,12 +163,14 @@ def test_any_quantity(trained):
     steps, mean, _ = drawn(axis, "lr=1e-2")
     np.testing.assert_array_equal(steps, [5, 10])
     np.testing.assert_allclose(mean, norms.max((2, 3, 4)).mean(0)[1:3])
-    with pytest.raises(plot.NotLogged):
-        over_runs.quantity(trained, "role")
+    for name, why in (("role", "is a code"), ("grad_norm[0.2]", "no head 0.2"), ("sink", "was not logged")):
+        with pytest.raises(plot.NotLogged, match=why):
+            over_runs.quantity(trained, name)
 
 
 def test_nothing_is_interpolated():
-    curves = [Curve(np.array([0, 2, 4]), np.array([1., 2, np.nan]), "1"), Curve(np.array([0, 3]), np.array([3., 5]), "1")]
+    curves = [Curve(np.array([0, 2, 4]), np.array([1., 2, np.nan]), "1"),
+              Curve(np.array([0, 3]), np.array([3., 5]), "1")]
     found = interval(curves)
     np.testing.assert_array_equal(found.step, [0, 2, 3, 4])
     np.testing.assert_array_equal(found.mean, [2, 2, 5, np.nan])
@@ -191,7 +195,15 @@ def test_runs_of_other_lengths_and_log_intervals(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()][0] == "all runs, n varies: 1 to 3"
 
 
-def test_one_run_of_a_group_is_a_line_alone(trained, tmp_path):
+def test_values_near_one_another_have_whole_tick_labels(trained, monkeypatch):
+    """matplotlib would write "+1.358" where the title is."""
+    monkeypatch.setattr(over_runs, "curve_of", lambda log, name: Curve(
+        np.arange(3), 1.358 + log.seed * 1e-7 + np.arange(3) * 1e-7, "1"))
+    for axis in panels(over_runs.quantity(trained, "eval/loss")):
+        assert axis.yaxis.get_major_formatter().get_offset() == ""
+
+
+def test_one_run_of_a_group_is_a_line_alone(trained):
     figure = over_runs.loss([trained / "lr-1e-2_seed-0", trained / "lr-1e-3_seed-1"])
     for axis in panels(figure):
         assert len(axis.lines) == 2 and not any(len(band.get_paths()) for band in axis.collections)
@@ -251,7 +263,7 @@ def test_heads_by_role(trained):
     np.testing.assert_allclose(sorted(map(tuple, thin)), sorted(map(tuple, norm)))
 
 
-def test_a_sweep_that_is_not_finished(sweep, tmp_path):
+def test_a_sweep_that_is_not_finished(sweep):
     shutil.rmtree(sweep / "lr-1e-2_seed-2")
     change_entry(sweep, "lr-1e-2_seed-2", state="waiting", exit=None)
     change_entry(sweep, "lr-1e-3_seed-1", state="running", exit=None)  # nobody is training there
@@ -264,7 +276,7 @@ def test_a_sweep_that_is_not_finished(sweep, tmp_path):
     assert legend[:2] == ["lr=1e-2, n = 2", "lr=1e-3, n = 2"]
 
 
-def test_an_unreadable_run_costs_only_itself(sweep, tmp_path):
+def test_an_unreadable_run_costs_only_itself(sweep):
     log = sweep / "lr-1e-2_seed-0" / "log.h5"
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 1
@@ -341,7 +353,9 @@ def test_names_are_shown_as_they_are_and_fit(sweep, value):
             outside = box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height
             assert not outside, f"{draw}: {text.get_text()!r} at {box} in {width} x {height}"
             assert not ("$" in text.get_text() and text.get_parse_math())
-        assert any(text.get_text().startswith(f"lr={value[:20]}") for text in seen), "in the legend"
+        legend = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().startswith("lr=")]
+        assert legend[0].startswith(f"lr={value[:20]}")
+        assert draw is over_runs.by_role or all(", n = " in label for label in legend), "however long the label"
         boxes = [axis.get_window_extent() for axis in panels(figure)]
         below = figure.legends[0].get_window_extent().y0
         assert all(box.y1 <= below for box in boxes), "the legend is above the panels"
