@@ -11,6 +11,7 @@ from figure_text import PLAIN_TEXT
 # Okabe and Ito's palette, which colour-blind readers tell apart; its yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
 STYLES = ["-", "--", ":", "-."]
+ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd", "#222222"]  # uniform and unclear are pale, mixed is dark
 
 
 class NotLogged(Exception):
@@ -130,3 +131,23 @@ def looks(count):
     if count > len(COLOURS) * len(STYLES):
         return [(colormaps["viridis"](x), "-") for x in np.linspace(0, .92, count)]
     return [(COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS)]) for index in range(count)]
+
+
+def per_head(series):
+    """[rows, layer, head, rest] of a metric of heads; NaN where a head is paired with itself."""
+    values, dims = series.values.astype(float), list(series.dims)
+    values = np.moveaxis(values, [dims.index("layer"), dims.index("head")], [1, 2])
+    dims = ["step", "layer", "head", *(dim for dim in dims[1:] if dim not in ("layer", "head"))]
+    if "head_other" in dims:
+        values = np.moveaxis(values, dims.index("head_other"), 3).copy()
+        own = np.arange(values.shape[2])
+        values[:, :, own, own] = np.nan
+    return values.reshape(*values.shape[:3], -1)
+
+
+def quietly(reduce, values, axis):
+    """np.nanmean and such: NaN without a warning where there is no number."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    empty = np.isnan(values).all(axis)
+    filled = np.where(np.expand_dims(empty, axis), 0, values)
+    return np.where(empty, np.nan, reduce(filled, axis=axis))

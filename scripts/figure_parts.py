@@ -40,12 +40,13 @@ def place(figure, x, y):
 
 def head(figure, log, text, step, note="", handles=()):
     """Above the panels: what is shown; of which run, seed and step (or steps); a legend of `handles`. Lines that are
-    too long for the figure are broken, and the figure grows by what all of it takes."""
-    run = shown(log.settings()["name"])
+    too long for the figure are broken, and the figure grows by what all of it takes. `log` may be a text that says
+    whose figure it is."""
+    whose = log if isinstance(log, str) else f"run {shown(log.settings()['name'])}, seed {log.seed}"
     when = f", step {step}" if np.ndim(step) == 0 else f", steps {step[0]} to {step[-1]}"
     width, height = figure.get_size_inches()
     titles = wrapped(shown(text), 11, width - .3, "bold")
-    which = wrapped(f"run {run}, seed {log.seed}{when}{note and '   ' + note}", 8.5, width - .3)
+    which = wrapped(f"{whose}{when}{note and '   ' + note}", 8.5, width - .3)
     columns = legend_columns([handle.get_label() for handle in handles], width - .3)
     below = .1 + .22 * len(titles) + .16 * len(which)  # where the legend begins
     above = below + .07 + .175 * (-(-len(handles) // columns) if handles else 0)
@@ -177,9 +178,30 @@ class Mosaic:
             set_ticks([panel * self.pitch + cell for panel in range(panels) for cell in cells], labels * panels)
 
 
+class Cells(AxesImage):
+    """A picture on linear axes, with sharp cells. AxesImage looks up a colour for every pixel, and scales values and
+    mask in passes of their own: 2.3 ms for an attention map, 5.5 ms for the overlap of 16 heads. Here cells are
+    coloured and their colours repeated: 0.7 and 1.0 ms."""
+
+    def make_image(self, renderer, magnification=1., unsampled=False):
+        left, right, low, high = self.get_extent()
+        first, last = (low, high) if self.origin == "lower" else (high, low)  # of the rows of cells
+        corners = self.axes.transData.transform([(left, first), (right, last)]) * magnification
+        (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
+        if x0 == x1 or y0 == y1:
+            return None, 0, 0, None
+        # Rows of pixels go upwards. A colour is taken as one number, which numpy copies faster than four.
+        colours = self.to_rgba(self.get_array(), bytes=True)[::-1 if y1 < y0 else 1, ::-1 if x1 < x0 else 1]
+        packed = np.ascontiguousarray(colours).view(np.uint32)[..., 0]
+        rows, columns = ((2 * np.arange(size) + 1) * cells // (2 * size)
+                         for size, cells in zip((abs(y1 - y0), abs(x1 - x0)), packed.shape))
+        pixels = packed[:, columns][rows].view(np.uint8).reshape(len(rows), len(columns), 4)
+        return pixels, min(x0, x1) / magnification, min(y0, y1) / magnification, None
+
+
 def picture(axis, values, extent, **look):
     """As axis.imshow(), which sets the axis's limits and aspect anew each time."""
-    made = AxesImage(axis, extent=extent, interpolation="nearest", **look)
+    made = Cells(axis, extent=extent, **look)
     made.set_data(values)
     made.set_clip_path(axis.patch)
     axis.add_image(made)

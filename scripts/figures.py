@@ -19,14 +19,14 @@ from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.patches import Patch
 
 import headscope
-from figure_data import (COLOURS, STYLES, NoSuchStep, NotLogged, Window, looks, looks_of_classes, losses_of_classes,
-                         metric, one_number_per_head, row_of, steps_of, takes_logs)
+from figure_data import (COLOURS, ROLE_COLOURS, STYLES, NoSuchStep, NotLogged, Window, looks, looks_of_classes,
+                         losses_of_classes, metric, one_number_per_head, row_of, steps_of, takes_logs)
 from figure_parts import (SMALL, Mosaic, Strip, colour_bar, grid, head, head_names, legend, logarithmic, name_axes,
                           name_row, sample_line, ticks_of_cells)
+from figure_roles import lines_of, panels_by_role, shown_by_role
 from figure_text import shortened, shown, with_units
 from step_axis import StepAxis, draw_line
 
-ROLE_COLOURS = [*COLOURS[:6], "#999999", "#dddddd", "#222222"]  # uniform and unclear are pale, mixed is dark
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 GREY_WHERE_UNKNOWN = colormaps[DIVERGING].with_extremes(bad="#dddddd")
 
@@ -400,6 +400,19 @@ def roles(log, log_steps=False):
     axis.set_xlabel(steps.label, fontsize=9)
     axis.set_ylabel("head", fontsize=9)
     return figure
+
+
+@takes_logs
+def by_role(log, metric=None, log_steps=False):
+    """A panel per role with a metric of the heads that end in it. Default: attention_distance, else attention_entropy,
+    else grad_norm, else what was logged first."""
+    steps_of(log, "role")
+    if metric is None:
+        metric = shown_by_role(log.metrics(), one_number_per_head(log))
+    steps_of(log, metric)
+    names = log.series("role", slice(0, 0)).attrs["value_labels"].split(", ")
+    whose = f"run {shown(log.settings()['name'])}, seed {log.seed}"
+    return panels_by_role(whose, metric, [lines_of(log, metric)], names, {0: ("", (COLOURS[0], "-"))}, log_steps)
 
 
 def bars(axis, x, height, width, colour):

@@ -8,6 +8,7 @@ runs() and to_xarray() also need xarray.
     overlap = run.series("overlap")                   # values [step, layer, projection, head, head_other]
     entropy = run.dataset()["attention_entropy"]      # xarray, with names of axes and units
     seeds = headscope.runs("runs/lag_mixture-*")      # dims run and seed come first
+    sweep = headscope.Sweep("runs/lag_mixture-sweep") # sweep.axes, sweep.entries, sweep.runs()
 """
 import contextlib
 import dataclasses
@@ -16,6 +17,7 @@ import fcntl
 import glob
 import hashlib
 import io
+import json
 import os
 import pathlib
 import re
@@ -256,18 +258,7 @@ class Run(File):
     def alive(self):
         """Does a process train in the run's folder? True, False, or None when the folder cannot be opened. Takes no
         lock. Processes on other machines are not seen."""
-        try:
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return None
-        try:
-            wanted = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
-            found = fcntl.fcntl(folder, fcntl.F_OFD_GETLK, wanted)
-            return struct.unpack_from("@h", found)[0] != fcntl.F_UNLCK
-        except OSError:
-            return None
-        finally:
-            os.close(folder)
+        return _is_locked(self.path.parent)
 
     @property
     def config(self):
@@ -345,6 +336,89 @@ class Ablation(File):
 
     def _paths(self, metric):
         return "", metric
+
+
+def _is_locked(folder):
+    """By a process that trains in it? None when the folder cannot be opened."""
+    try:
+        folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        wanted = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
+        found = fcntl.fcntl(folder, fcntl.F_OFD_GETLK, wanted)
+        return struct.unpack_from("@h", found)[0] != fcntl.F_UNLCK
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRun:
+    """What a sweep's manifest tells of one of its runs."""
+    path: pathlib.Path  # its folder
+    overrides: dict     # axis -> value, as one types it: {"model.num_heads": "2", "seed": "0"}
+    state: str          # "waiting", "running", "stopped", "finished" or "failed"
+    exit: int | None    # exit code of the process that trained last
+    message: str        # why it failed
+
+    @property
+    def has_log(self):
+        return (self.path / "log.h5").exists()
+
+    def open(self):
+        """The Run. Raises OSError."""
+        return Run(self.path)
+
+
+class Sweep:
+    """The runs of a sweep. `path`: its folder, or its manifest.json. Raises OSError when that is missing, damaged or of
+    a later schema; experiments/study/manifest.h tells the format."""
+
+    file_name, schema, version = "manifest.json", "headscope.sweep", "1.0"
+
+    def __init__(self, path):
+        path = pathlib.Path(path)
+        path = path if path.name == self.file_name and not path.is_dir() else path / self.file_name
+        if path.exists() and not path.is_file():  # a FIFO would be waited for
+            raise OSError(f"{path}: is not a file")
+        self.path = path.parent
+        try:
+            manifest = json.loads(path.read_bytes())
+            if (manifest["schema_name"], manifest["schema_version"]) != (self.schema, self.version):
+                raise ValueError(f"of schema {manifest['schema_name']} {manifest['schema_version']}")
+            self.name, self.config = str(manifest["name"]), str(manifest["config"])
+            self.overrides = _assignments(manifest["overrides"])  # of all runs
+            self.axes = {axis["key"]: list(axis["values"]) for axis in manifest["axes"]}
+            self.zip = bool(manifest["zip"])  # the n-th values of all axes go together, instead of each with each
+            self.entries = [self._entry(run) for run in manifest["runs"]]  # a list of SweepRun
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise OSError(f"{path}: is no manifest of a sweep that this version reads: {error}") from error
+
+    def _entry(self, run):
+        if not run["folder"] or "/" in run["folder"] or run["folder"].startswith("."):
+            raise ValueError(f"the folder {run['folder']!r} is none of a sweep")
+        path, state = self.path / run["folder"], str(run["state"])
+        # What the manifest says is older than what is on disk: a process that was killed leaves "running" behind.
+        if state not in ("waiting", "failed") and not path.exists():
+            state = "waiting"
+        elif state == "running" and not _is_locked(path):
+            state = "stopped"
+        return SweepRun(path, _assignments(run["overrides"]), state, run["exit"], str(run["message"]))
+
+    def runs(self):
+        """(SweepRun, Run) of each run that has a log, in the manifest's order. A log is opened when its turn comes and
+        closed when the next one is asked for, so that a sweep of any size fits into memory. Raises OSError."""
+        for entry in self.entries:
+            if entry.has_log:
+                with entry.open() as run:
+                    yield entry, run
+
+
+def _assignments(lines):
+    """["train.steps=500"] as a dict."""
+    return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
 def open(run):  # as h5py.open or xarray.open: headscope.open(...)

@@ -24,6 +24,8 @@ def folder(tmp_path_factory):
     headscope("run", SOURCE / "experiments" / "configs" / "lag_mixture.toml", "train.steps=150", "eval.every=50",
               "log.attention=50", cwd=folder)
     headscope("ablate", "runs/lag_mixture-s0", cwd=folder)
+    headscope("sweep", SOURCE / "experiments" / "configs" / "lag_mixture.toml", "model.num_heads=2,4", "seed=0..2",
+              "train.steps=20", "eval.every=10", cwd=folder)
     return folder
 
 
