@@ -226,6 +226,11 @@ double run_batches(nn::Transformer& model, const TokenFile& tokens, StackedDatas
     return loss_sum / all_scored;
 }
 
+void require_new(const std::string& out) {
+    if (fs::exists(fs::symlink_status(out)))
+        throw UsageError("trace: " + out + " exists already; give another name with -o");
+}
+
 }  // namespace
 
 TraceResult trace_run(const std::string& run, const std::vector<std::string>& overrides,
@@ -234,8 +239,7 @@ TraceResult trace_run(const std::string& run, const std::vector<std::string>& ov
     const RunPaths paths(run);
     if (!path_exists(paths.config))
         throw UsageError("trace: " + run + " holds no config.toml; name the folder of a run");
-    if (fs::exists(fs::symlink_status(out)))
-        throw UsageError("trace: " + out + " exists already; give another name with -o");
+    require_new(out);
     check_data_overrides(overrides);
     const Config config = load_config(paths.config);
     const Traced traced = load(run, overrides, step, source, hooks);
@@ -276,6 +280,7 @@ TraceResult trace_run(const std::string& run, const std::vector<std::string>& ov
         write_tensor(file, "/gradients/" + parameter.name,
                      gradient.defined() ? gradient : Tensor::zeros(parameter.tensor.shape(), parameter.tensor.dtype()));
     }
+    require_new(out);  // another trace may have been quicker
     write_file_atomically(out, file.image());
     return {loss, count_scored(tokens.targets), checkpoint.step};
 }

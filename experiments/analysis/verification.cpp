@@ -123,7 +123,9 @@ void check_belonging(FileReport& report, const Checkpoint& checkpoint, const Exp
         report.problems.push_back(
             fmt::format("holds step {}, and says that step {} was the best", checkpoint.step, checkpoint.best.step));
     if (expected.config && !belongs(checkpoint, *expected.config, expected.log ? &*expected.log : nullptr))
-        report.problems.push_back("belongs to another run: to another config than config.toml, or to other data or another run_id than log.h5");
+        report.problems.push_back(
+            "belongs to another run: to another config than config.toml, or to other data or another run_id than "
+            "log.h5");
     else if (expected.state) collect(report, "", [&] { expected.state->restore(checkpoint); });
 }
 
@@ -292,7 +294,11 @@ void find_files(const std::string& folder, const std::string& below, std::set<st
             std::error_code error;
             const fs::file_type type = fs::symlink_status(folder + "/" + file, error).type();
             if (type == fs::file_type::none) fail_io(folder + "/" + file, "cannot be looked at", error.value());
-            if (type == fs::file_type::directory) find_files(folder, file, files, reports);
+            // In the place of a checkpoint it keeps the run from one.
+            const bool in_the_way = below == checkpoints_name && is_checkpoint_name(name) &&
+                                    type != fs::file_type::regular && !fs::is_regular_file(folder + "/" + file, error);
+            if (in_the_way) reports.push_back({file, "checkpoint", {"is no file, nor a link to one"}});
+            else if (type == fs::file_type::directory) find_files(folder, file, files, reports);
             else if (type != fs::file_type::not_found) files.insert(file);
         }
     });

@@ -159,6 +159,8 @@ void Log::set_attribute(const std::string& name, const std::string& value) {
 
 void Log::set_attribute(const std::string& name, std::int64_t value) { state_->file().set_attribute("/", name, value); }
 
+bool Log::was_rewritten() const { return state_->disk.was_rewritten(); }
+
 std::string Log::attribute(const std::string& name) const {
     return has_attribute(name) ? state_->file().text_attribute("/", name) : "";
 }

@@ -110,6 +110,8 @@ public:
 
     /// From now on every row of the steps below this is there: attribute complete_until of what is published or saved.
     void set_complete_until(std::int64_t step);
+    /// See LogFile::was_rewritten().
+    bool was_rewritten() const;
     /// Writes the whole file; the one before stays until the rename. Throws IoError naming the path and the reason,
     /// also when another program has changed the file that was published last.
     void publish();

@@ -59,7 +59,7 @@ void LogFile::write_out() {
     written.file = out.share();
     if (!is_unchanged(written, path_))
         throw IoError(path_ + ": reads back other than it was written; the disk may be failing, the file before stays");
-    if (base_.file >= 0 && base_.sha256.empty()) require_readable(written, path_);  // another tool wrote it
+    if (was_rewritten()) require_readable(written, path_);  // another tool wrote it
     out.replace();
     changes_.reset();  // not before: a failure leaves them to the next try
     base_ = std::move(written);

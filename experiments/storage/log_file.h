@@ -34,6 +34,8 @@ public:
     /// Adds a block of rows: to the tail, or to hdf5() before the first publish.
     void add_rows(std::span<const std::byte> rows);
     bool published() const { return published_; }
+    /// Did it begin with a file that another program has rewritten, so that its checksum is gone?
+    bool was_rewritten() const { return base_.file >= 0 && base_.sha256.empty(); }
     /// The tail is on disk when this returns.
     void sync_tail() { tail_.sync(); }
     /// Throws when the folder was moved or replaced since this was made. Puts hdf5() with the rows of the tail, and

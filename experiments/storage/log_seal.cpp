@@ -146,8 +146,17 @@ void require_log(const hdf5::File& file, const std::string& path) {
 
 void add_tail(hdf5::File& file, const std::string& path) {
     if (!file.has_attribute("/", "publication")) return;
+    std::int64_t until = -1;
     read_tail(path, file.integer_attribute("/", "publication"), [&](std::span<const std::byte> bytes) {
         const hdf5::File rows = hdf5::File::open_image(bytes, tail_path(path));
+        const std::int64_t now = rows.integer_attribute("/", "complete_until");
+        const bool events_alone = rows.children("/") == std::vector<std::string>{"events"};
+        if (now < until || (now == until && !events_alone))
+            throw IoError(
+                fmt::format("{}: holds rows of the steps before {} a second time; another program has changed "
+                            "it",
+                            tail_path(path), now));
+        until = now;
         append_rows(file, rows);
         file.set_attribute("/", "complete_until", rows.integer_attribute("/", "complete_until"));
     });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -26,8 +27,8 @@ std::string folder_of_run(const std::string& sweep, const SweepRun& run) {
 
 /// A process that was told to end may still write its checkpoint.
 void wait_for(const std::string& run, const RunHooks& hooks) {
-    constexpr int patience = 60;  // s
-    for (int tenths = 0; tenths < 10 * patience && is_locked(run).value_or(false); ++tenths) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (is_locked(run).value_or(false) && std::chrono::steady_clock::now() < end) {
         if (hooks.stop != nullptr && hooks.stop->load())
             throw Stopped(run + ": stopped while another process trains in it");
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -37,8 +38,7 @@ void wait_for(const std::string& run, const RunHooks& hooks) {
 /// A process that was killed before the run had its config leaves a folder with nothing, which is begun again.
 void remove_empty(const std::string& run) {
     remove_temporary_files_of_run(Folder(run));
-    std::error_code ignored;
-    std::filesystem::remove(run, ignored);
+    ::rmdir(run.c_str());
 }
 
 /// Keys that a run settles only when it has seen its data, or that say where these are.

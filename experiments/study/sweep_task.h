@@ -11,7 +11,7 @@
 namespace headscope::experiments {
 
 /// Trains run number `task` of a sweep to its end, and writes its state into the manifest before and after. A finished
-/// run is left as it is. Waits up to a minute for a process that is about to leave the run's folder. Throws what
+/// run is left as it is. Waits half a minute for a process that is about to leave the run's folder. Throws what
 /// start_run() and resume_run() do.
 void run_sweep_task(const std::string& sweep, std::size_t task, const RunHooks& hooks);
 

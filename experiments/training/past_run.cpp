@@ -59,8 +59,12 @@ std::optional<Checkpoint> nearest_checkpoint(const PastRun& run, std::int64_t st
         }
     }
     const std::string start = run.paths.checkpoints + "/" + start_checkpoint_name;
-    if (run.first_step > 0) return load_checkpoint(start);
-    return std::nullopt;
+    if (run.first_step == 0) return std::nullopt;
+    Checkpoint first = load_checkpoint(start);
+    if (first.step != run.first_step)
+        throw IoError(
+            fmt::format("{}: holds step {}, and the fork begins at step {}", start, first.step, run.first_step));
+    return first;
 }
 
 [[noreturn]] void fail_check(const PastRun& run, const std::string& what) {
@@ -132,7 +136,8 @@ PastRun open_past_run(const std::string& folder, const std::vector<std::string>&
     if (!run.train_rows.empty()) run.last_step = std::max(run.last_step, run.train_rows.rbegin()->first);
     if (!run.eval_losses.empty()) run.last_step = std::max(run.last_step, run.eval_losses.rbegin()->first);
     const std::vector<std::int64_t> checkpoints = list_checkpoints(run.paths.checkpoints);
-    if (!checkpoints.empty()) run.last_step = std::max(run.last_step, checkpoints.back());
+    if (!checkpoints.empty() && checkpoints.back() <= run.experiment.config.train.steps)
+        run.last_step = std::max(run.last_step, checkpoints.back());
     return run;
 }
 

@@ -121,6 +121,13 @@ public:
         const std::string rates = rate_changes(config_, step, was.train.steps, experiment_.config_at(step).train.steps);
         if (!rates.empty()) hooks_.message(rates);
         auto log = Log::reopen(LogPlace(folder_, log_file_name), step);
+        if (log->was_rewritten()) {
+            notes.push_back(
+                fmt::format("{} was rewritten by another program, which took its checksum away; the rows "
+                            "before step {} are as they are there",
+                            paths_.log, step));
+            hooks_.message(notes.back());
+        }
         const std::string older = identity_of_schema_1_0(old_log);
         if (!older.empty() && older != config_identity(config_)) log->set_config_identity_1_0(older);
         record_in(std::move(log), step);

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -405,3 +406,29 @@ def test_a_file_of_another_kind(tmp_path):
     assert list(wrong_files(tmp_path / "text.txt")) == [str(tmp_path / "text.txt")]
     (tmp_path / "empty.h5").write_bytes(b"")
     assert list(wrong_files(tmp_path / "empty.h5")) == [str(tmp_path / "empty.h5")]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere")])
+def test_what_stands_in_the_place_of_a_checkpoint(run, make):
+    checkpoint = sorted((run / "checkpoints").glob("step-*"))[0]
+    checkpoint.unlink()
+    make(checkpoint)
+    told = headscope("verify", run, expect=1).stdout
+    assert re.search(rf"checkpoints/{checkpoint.name}\s+WRONG\s+checkpoint\s+is no file", told), told
+
+
+def test_a_checkpoint_of_another_step_or_run(folder, run, tmp_path):
+    """The name of a checkpoint is not believed, nor that the same config makes it the run's."""
+    steps = sorted((run / "checkpoints").glob("step-*"))
+    kept, named = steps[-1].read_bytes(), int(steps[-1].stem[5:])
+    steps[0].rename(steps[-1])
+    for verb in (["trace", run, "--step", named, "--tokens", folder / "held.h5", "-o", tmp_path / "t.h5"],
+                 ["ablate", run, "--step", named, "--out", tmp_path / "a.h5"]):
+        assert "its name says otherwise" in headscope(*verb, expect=74).stderr
+    headscope("run", run / "config.toml", "--out", tmp_path / "other")
+    theirs = (tmp_path / "other" / "checkpoints" / steps[-1].name).read_bytes()
+    steps[-1].write_bytes(theirs)
+    assert "belongs to another run" in re.sub(r"\s+", " ", headscope("verify", run, expect=1).stdout)
+    assert "belongs to another run" in headscope("resume", run, "train.steps=1000", expect=2).stderr
+    steps[-1].write_bytes(kept)
+    headscope("resume", run, "train.steps=50")

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "experiments/base/errors.h"
+#include "experiments/base/file_replacement.h"
 #include "experiments/base/files.h"
 #include "experiments/cli/comparison_text.h"
 #include "experiments/cli/output.h"
@@ -119,6 +120,7 @@ private:
         make_folders(folder_);
         RunLock lock(folder_, [](const std::string& message) { print_note(message + "\n"); });
         if (is_sweep(folder_)) {
+            remove_temporary_files(lock.folder(), [](const std::string& name) { return name == manifest_name; });
             if (!resume_) refuse_existing();  // it was made meanwhile
             change_manifest(folder_, [this](Manifest& now) {
                 now.axes = manifest_.axes;
@@ -160,7 +162,10 @@ private:
         const auto failed = std::ranges::find(manifest_.runs, SweepState::failed, &SweepRun::state);
         const std::string advice = fmt::format("`headscope sweep {} --resume` goes on", folder_);
         if (stop.load()) throw Stopped("stopped; " + advice);
-        if (failed == manifest_.runs.end()) return;
+        const bool all =
+            std::ranges::all_of(manifest_.runs, [](const SweepRun& run) { return run.state == SweepState::finished; });
+        if (all) return;
+        if (failed == manifest_.runs.end()) throw IoError(fmt::format("{} is not finished; {}", folder_, advice));
         const std::string message = fmt::format("{}: {}; {}", failed->folder, failed->message, advice);
         switch (failed->exit.value_or(exit_io)) {
             case exit_numeric: throw NumericError(message);
@@ -173,7 +178,8 @@ private:
     void run_task(const std::atomic<bool>& stop) const {
         const auto task = static_cast<std::size_t>(*task_);
         const std::string folder = std::filesystem::absolute(config_).lexically_normal().string();
-        std::error_code ignored;  // a config's relative paths start there
+        // A config's relative paths start there. Where it is gone, data are known by their digest (note_data()).
+        std::error_code ignored;
         std::filesystem::current_path(read_manifest(folder).working_folder, ignored);
         if (json_) return run_sweep_task(folder, task, hooks_in_json(stop));
         ProgressPrinter printer(stderr);

@@ -66,6 +66,17 @@ protected:
     const std::string path_ = temporary_.path("log.h5"), tail_ = path_ + ".tail";
 };
 
+TEST_F(Tail, RowsThatAreThereTwiceAreRefused) {
+    three_blocks();
+    const std::string tail = read_file(tail_);
+    const std::size_t first = tail.find('\n') + 1, second = tail.find("\nrows ", first) + 1;
+    write(tail.substr(0, second) + tail.substr(first));
+    EXPECT_THROW(open_log(path_), IoError);
+    EXPECT_THROW(Log::reopen(path_, 2), IoError);
+    write(tail);
+    EXPECT_EQ(steps(path_), up_to(9));
+}
+
 TEST_F(Tail, ReadersSeeItsRows) {
     const auto log = three_blocks();
     EXPECT_EQ(hdf5::File::open(path_).read<std::int64_t>("/train/step"), up_to(3));
