@@ -138,6 +138,7 @@ TEST_F(FindHeads, ByRoleAndStep) {
 
 TEST_F(FindHeads, LooksAtTheStepsThatAllMetricsHave) {
     EXPECT_EQ(found("sharp >= 30 and layer == 0"), (Lines{"0.0 30..30 1 end", "0.1 25..30 2 end", "0.2 10..30 5 end"}));
+    EXPECT_EQ(found("sharp >= 20 and role == 'unclear' and layer == 0 and head == 0"), Lines{"0.0 20..30 2 end"});
     const FoundHeads both = find("sharp >= 100 and role == 'unclear'");
     EXPECT_EQ(both.runs[0].steps, (std::vector<std::int64_t>{0, 10, 20, 30}));
     EXPECT_EQ(both.metrics, (std::vector<std::string>{"sharp", "role"}));
