@@ -121,6 +121,7 @@ std::vector<Quantity> common_quantities(const std::vector<ComparedRun>& runs, st
         notes.push_back(fmt::format("Not every run logged {}: left out.", fmt::join(left_out, ", ")));
     for (const std::string& role : role_names()) {
         const std::string name = "role/" + role;
+        if (std::ranges::find(common, name, &Quantity::name) != common.end()) continue;  // asked for
         const bool any = std::ranges::any_of(runs, [&](const ComparedRun& run) {
             const auto heads = run.values.find(name);
             return heads != run.values.end() && heads->second > 0;
@@ -148,7 +149,8 @@ Estimate estimate_of(const RunGroup& group, const Quantity& quantity) {
     return result;
 }
 
-Estimate paired_difference(const RunGroup& group, const RunGroup& baseline, const std::string& name) {
+Estimate paired_difference(const RunGroup& group, const RunGroup& baseline, const Quantity& quantity) {
+    const std::string& name = quantity.name;
     std::vector<double> differences;
     for (const ComparedRun& run : group.runs) {
         const auto partner = std::ranges::find(baseline.runs, run.seed, &ComparedRun::seed);
@@ -156,7 +158,9 @@ Estimate paired_difference(const RunGroup& group, const RunGroup& baseline, cons
         const double difference = number_of(run, name) - number_of(*partner, name);
         if (std::isfinite(difference)) differences.push_back(difference);
     }
-    return estimate(differences);
+    Estimate result = estimate(differences);
+    if (quantity.is_count) result.low = result.high = nan;
+    return result;
 }
 
 /// The words of "lr=0.001 num_heads=2".
@@ -205,7 +209,8 @@ void require_quantities(const std::vector<ComparedRun>& runs, const CompareOptio
     for (const std::string& asked : options.quantities) {
         const bool any = std::ranges::any_of(runs, [&](const ComparedRun& run) {
             return std::ranges::any_of(run.logged, [&](const Quantity& quantity) {
-                return quantity.name == asked || quantity.name == asked + "/mean";
+                return quantity.name == asked || quantity.name == asked + "/mean" ||
+                       (asked == "role" && quantity.name.starts_with("role/"));
             });
         });
         if (!any)
@@ -216,18 +221,37 @@ void require_quantities(const std::vector<ComparedRun>& runs, const CompareOptio
     }
 }
 
-void note_states(const std::vector<ComparedRun>& runs, std::vector<std::string>& notes) {
+void note_states(const std::vector<ComparedRun>& runs, const std::vector<NamedSweep>& sweeps,
+                 std::vector<std::string>& notes) {
     std::set<std::int64_t> steps;
+    std::vector<RunProgress> progress;
     for (const ComparedRun& run : runs) {
         steps.insert(run.step);
-        if (!run.state.problem.empty()) notes.push_back(run.state.problem + ".");
-        if (run.state.logged == "finished") continue;
-        const std::string& advice = run.state.advice;
-        notes.push_back(fmt::format("{} is not finished: {} at step {}{}{}.", run.folder, run.state.word(), run.step,
-                                    advice.empty() ? "" : "; ", advice));
+        progress.push_back({run.folder, run.state, run.step});
     }
+    for (std::string& note : notes_on_unfinished(progress, sweeps)) notes.push_back(std::move(note));
     if (steps.size() > 1)
         notes.push_back(fmt::format("The runs end at different steps, {} to {}.", *steps.begin(), *steps.rbegin()));
+}
+
+/// A note on the areas whose first or last row is not at the same step in all runs.
+void note_windows(const Comparison& comparison, std::vector<std::string>& notes) {
+    std::vector<std::string> uneven;
+    for (const Quantity& quantity : comparison.quantities) {
+        std::set<std::int64_t> firsts, lasts;
+        for (const RunGroup& group : comparison.groups)
+            for (const ComparedRun& run : group.runs)
+                if (const auto window = run.windows.find(quantity.name); window != run.windows.end()) {
+                    firsts.insert(window->second.first);
+                    lasts.insert(window->second.second);
+                }
+        if (firsts.size() > 1 || lasts.size() > 1)
+            uneven.push_back(fmt::format("{} (begins at {} to {}, ends at {} to {})", quantity.name, *firsts.begin(),
+                                         *firsts.rbegin(), *lasts.begin(), *lasts.rbegin()));
+    }
+    if (!uneven.empty())
+        notes.push_back(fmt::format("Not over the same steps in all runs: {}; --from and --to choose them.",
+                                    fmt::join(uneven, ", ")));
 }
 
 /// A note for each set of runs that have no number where others do.
@@ -262,8 +286,8 @@ Estimate estimate(const std::vector<double>& values) {
     return {mean, mean - half_width, mean + half_width, least, most, n};
 }
 
-Comparison compare(const std::vector<ComparedRun>& all_runs, const CompareOptions& options,
-                   const std::string& against) {
+Comparison compare(const std::vector<ComparedRun>& all_runs, const CompareOptions& options, const std::string& against,
+                   const std::vector<NamedSweep>& sweeps) {
     require_quantities(all_runs, options);
     Comparison comparison;
     const std::vector<ComparedRun> runs = with_one_name_for_data(all_runs, comparison.notes);
@@ -272,16 +296,19 @@ Comparison compare(const std::vector<ComparedRun>& all_runs, const CompareOption
     comparison.quantities = common_quantities(runs, comparison.notes);
     comparison.baseline = baseline_of(comparison, against);
     for (const Quantity& quantity : comparison.quantities)
-        if (!options.quantities.empty() || quantity.name == "eval/loss") comparison.paired.push_back(quantity.name);
+        if (!options.quantities.empty() || quantity.name == "eval/loss" || quantity.name == "eval/loss area")
+            comparison.paired.push_back(quantity.name);
     const RunGroup& baseline = comparison.groups[comparison.baseline];
     for (RunGroup& group : comparison.groups) {
         for (const Quantity& quantity : comparison.quantities)
             group.quantities[quantity.name] = estimate_of(group, quantity);
         if (&group == &baseline) continue;
-        for (const std::string& name : comparison.paired)
-            group.differences[name] = paired_difference(group, baseline, name);
+        for (const Quantity& quantity : comparison.quantities)
+            if (std::ranges::find(comparison.paired, quantity.name) != comparison.paired.end())
+                group.differences[quantity.name] = paired_difference(group, baseline, quantity);
     }
-    note_states(runs, comparison.notes);
+    note_states(runs, sweeps, comparison.notes);
+    note_windows(comparison, comparison.notes);
     note_gaps(comparison, comparison.notes);
     return comparison;
 }

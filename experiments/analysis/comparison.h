@@ -6,8 +6,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "experiments/analysis/run_set.h"
 #include "experiments/storage/run_state.h"
 
 namespace headscope::experiments {
@@ -17,15 +19,19 @@ namespace headscope::experiments {
 /// A scalar series is named as in the log, "eval/loss", a metric of the heads by its name and how its numbers become
 /// one: "induction/max", "/mean", "/min" over all heads (of pairs those of two different heads), or "induction[0.1]",
 /// the mean over what it says of head 0.1. A metric's name alone stands for its mean, maximum and minimum.
+/// "role/induction" is the number of heads with that role, "role" stands for all roles.
 struct CompareOptions {
     std::vector<std::string> quantities = {};  ///< empty: the losses, the rest of /eval, and the roles
     std::optional<std::int64_t> step = {};     ///< the newest row up to this step; none: the newest row
     /// Also the first step at which a quantity is so large, or so small.
     std::optional<double> above = {}, below = {};
+    /// Also the mean of each over its steps, see area_of() in quantity_curve.h; of the steps `from` to `to` alone.
+    bool area = false;
+    std::optional<std::int64_t> from = {}, to = {};
 };
 
 /// A number of a run: of a series its row, "role/<name>" the number of heads that the row of /heads/role calls so,
-/// "<name> first >= <limit>" the step at which it was first so.
+/// "<name> first >= <limit>" the step at which it was first so, "<name> area" its mean over the steps.
 struct Quantity {
     std::string name, title, units;
     double minimum = -std::numeric_limits<double>::infinity();  ///< of what it can be
@@ -49,6 +55,8 @@ struct ComparedRun {
     std::vector<std::string> keys;  ///< of the config, in its order
     std::vector<Quantity> logged;
     std::map<std::string, double> values;  ///< by name of quantity; NaN without a row
+    /// Of an area: steps of the first and the last row that it is over.
+    std::map<std::string, std::pair<std::int64_t, std::int64_t>> windows;
 };
 
 /// Mean over runs and its 95 % interval by Student's t with n - 1 degrees of freedom (Student 1908, "The probable error
@@ -65,8 +73,8 @@ struct RunGroup {
     std::vector<ComparedRun> runs;    ///< in the order given, a seed once
     /// The intervals lie within what the quantity can be; low and high are NaN for counts.
     std::map<std::string, Estimate> quantities;
-    /// Of each quantity of Comparison::paired, less that of the baseline, seed by seed; n = 0 when they share none.
-    /// Empty for the baseline itself.
+    /// Of each quantity of Comparison::paired, less that of the baseline, seed by seed; n = 0 when they share none, and
+    /// no interval for counts. Empty for the baseline itself.
     std::map<std::string, Estimate> differences;
 };
 
@@ -85,9 +93,9 @@ ComparedRun read_compared_run(const std::string& folder, const CompareOptions& o
 
 /// Groups runs by the config values in which they differ, and by what their data hold; by the paths of these when a log
 /// of schema 1.0 among them does not tell. `against` chooses the baseline: "lr=0.001" or "optimizer.lr=0.001
-/// num_heads=2"; empty: the first group. Throws UsageError when that is not exactly one group, and when no run has one
-/// of the quantities asked for.
+/// num_heads=2"; empty: the first group. Of `sweeps`, which the runs come from, the notes say what has not ended.
+/// Throws UsageError when `against` is not exactly one group, and when no run has one of the quantities asked for.
 Comparison compare(const std::vector<ComparedRun>& runs, const CompareOptions& options = {},
-                   const std::string& against = {});
+                   const std::string& against = {}, const std::vector<NamedSweep>& sweeps = {});
 
 }  // namespace headscope::experiments

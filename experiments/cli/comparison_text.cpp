@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "experiments/cli/csv.h"
 #include "experiments/cli/text_lines.h"
 
 namespace headscope::experiments::cli {
@@ -80,8 +81,9 @@ std::vector<Block> blocks_of(const Comparison& comparison, const std::vector<std
                           {}};
         for (std::size_t i = 0; i < labels.size(); ++i) {
             const auto found = comparison.groups[i].differences.find(quantity.name);
-            if (found != comparison.groups[i].differences.end() && found->second.n > 0)
-                differences.rows.push_back(row_of(labels[i], found->second));
+            if (found == comparison.groups[i].differences.end() || found->second.n == 0) continue;
+            differences.rows.push_back(row_of(labels[i], found->second));
+            if (quantity.is_count) differences.rows.back()[2] = "";
         }
         if (!differences.rows.empty()) blocks.push_back(std::move(differences));
     }
@@ -193,6 +195,26 @@ std::string to_json(const Comparison& comparison) {
     for (const RunGroup& group : comparison.groups) json["groups"].push_back(json_of(group, comparison));
     json["notes"] = comparison.notes;
     return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string to_csv(const Comparison& comparison) {
+    std::vector<std::string> cells{"folder"};
+    cells.insert(cells.end(), comparison.differs.begin(), comparison.differs.end());
+    cells.emplace_back("seed");
+    for (const Quantity& quantity : comparison.quantities) cells.push_back(quantity.name);
+    std::string text = csv_line(cells);
+    for (const RunGroup& group : comparison.groups)
+        for (const ComparedRun& run : group.runs) {
+            cells = {run.folder};
+            for (const ConfigValue& value : group.values) cells.push_back(value.text);
+            cells.push_back(std::to_string(run.seed));
+            for (const Quantity& quantity : comparison.quantities) {
+                const auto value = run.values.find(quantity.name);
+                cells.push_back(value == run.values.end() ? "" : csv_number(value->second));
+            }
+            text += csv_line(cells);
+        }
+    return text;
 }
 
 }  // namespace headscope::experiments::cli

@@ -45,7 +45,7 @@ BEYOND = "99999999999999999999"
 @pytest.mark.parametrize("arguments", [["replay", "run", "--from"], ["replay", "run", "--to"], ["fork", "run", "--step"],
                                        ["trace", "run", "--tokens", "train.h5", "-o", "out.h5", "--step"],
                                        ["ablate", "run", "--step"], ["ablate", "run", "--draws"],
-                                       ["compare", "run", "--step"], ["run", "c.toml", "--threads"],
+                                       ["compare", "run", "--step"], ["compare", "run", "--from"], ["run", "c.toml", "--threads"],
                                        ["resume", "run", "--threads"]], ids=" ".join)
 def test_integers_that_are_none(arguments, word, folder):
     text = headscope(*arguments[:-1], f"{arguments[-1]}={word}", cwd=folder, expect=2).stderr

@@ -23,6 +23,7 @@ VERBS = {
     "inspect": ["inspect", "RUN", "--json"],
     "verify": ["verify", "RUN"],
     "compare": ["compare", "RUN", "RUN-2", "--json"],
+    "find": ["find", "RUN", "RUN-2", "grad_norm[q] > 0", "--json"],
     "trace": ["trace", "RUN", "--step", 3, "--tokens", "TOKENS", "-o", "OUT"],
     "trace_eval": ["trace", "RUN", "--eval", "-o", "OUT"],
     "replay": ["replay", "RUN", "--from", 3, "--to", 4, "--out", "OUT"],

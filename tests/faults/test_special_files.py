@@ -82,7 +82,7 @@ every_kind = pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name
 
 # The file that is replaced, and the verbs that read it.
 PLACES = {
-    "run/log.h5": [["inspect", "run"], ["compare", "run", "run"], ["resume", "run", "train.steps=6"],
+    "run/log.h5": [["inspect", "run"], ["compare", "run", "run"], ["find", "run", "role == 'local'"], ["resume", "run", "train.steps=6"],
                    ["replay", "run"], ["inspect", "run/log.h5"], ["verify", "run"]],
     "run/config.toml": [["resume", "run"], ["replay", "run"], ["verify", "run"], ["ablate", "run"]],
     "run/checkpoints/step-00000004.h5": [["ablate", "run", "--step", "4", "--out", "out.h5"], ["verify", "run"],

@@ -66,9 +66,10 @@ def test_arguments_and_names_of_files(folder):
     assert SPELT in shown(folder, "run", "c.toml", f"--{HOSTILE}")
     shown(folder, HOSTILE, code=2)
     assert SPELT in shown(folder, "describe", "tasks", HOSTILE)
+    shown(folder, "find", "no-run", HOSTILE, code=2)
     assert r"\x9b" in shown(folder, "check", os.fsdecode(b"no-\x9b-utf8"))
     headscope("run", "c.toml", *SMALL, "--out", HOSTILE, cwd=folder)
-    for verb in (["inspect"], ["verify"], ["compare"], ["replay"], ["trace", "--tokens", "train.h5", "-o", "out.h5"],
+    for verb in (["inspect"], ["verify"], ["compare"], ["compare", "--csv"], ["replay"], ["trace", "--tokens", "train.h5", "-o", "out.h5"],
                  ["inspect", "--json"], ["resume"]):
         shown(folder, verb[0], HOSTILE, *verb[1:], code=0)
 

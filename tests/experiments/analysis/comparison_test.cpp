@@ -330,6 +330,75 @@ TEST(Compare, TakesTheRowOfAStepAndTheFirstStepOverALimit) {
     EXPECT_EQ(first.groups[0].quantities.at("eval/loss first >= 0.25").mean, 0);
 }
 
+TEST(Compare, TakesTheMeanOverTheStepsAndPairsIt) {
+    const HeadRuns runs;
+    const Comparison whole = runs.compared({.quantities = {"induction[0.0]", "eval/loss"}, .area = true});
+    // induction[0.0] goes straight from 0 to size, eval/loss from 4 to 1.
+    EXPECT_NEAR(whole.groups[0].quantities.at("induction[0.0] area").mean, (0.05 + 0.1) / 2, 1e-12);
+    EXPECT_NEAR(whole.groups[1].quantities.at("eval/loss area").mean, 2.5, 1e-12);
+    EXPECT_NEAR(whole.groups[1].differences.at("induction[0.0] area").mean, 0.1 + 0.025, 1e-12);
+    EXPECT_TRUE(
+        contains(cli::to_text(whole), "\neval/loss area, nat/token: mean of eval/loss over its steps: the area"));
+    const Comparison part = runs.compared({.quantities = {"eval/loss"}, .area = true, .from = 3, .to = 8});
+    EXPECT_NEAR(part.groups[0].quantities.at("eval/loss area").mean, 2.5, 1e-12);  // rows 4 and 8: 3 and 2
+    EXPECT_TRUE(part.notes.empty());
+    const Comparison losses = runs.compared({.area = true});
+    EXPECT_EQ(losses.paired, (std::vector<std::string>{"eval/loss", "eval/loss area"}));
+
+    TemporaryFolder folder;
+    std::vector<ComparedRun> uneven;
+    for (const std::int64_t step : {20, 30})
+        uneven.push_back(
+            read_compared_run(write_run(folder, std::to_string(step), {.seed = step, .step = step}), {.area = true}));
+    EXPECT_TRUE(contains(compare(uneven, {.area = true}).notes.at(1),
+                         "Not over the same steps in all runs: eval/loss area (begins at 0 to 0, ends at 20 to 30)"));
+}
+
+TEST(Compare, TakesTheNumberOfHeadsWithARole) {
+    TemporaryFolder folder;
+    std::vector<std::string> folders{write_run(folder, "a", {.roles = {1, 3, 1}}),
+                                     write_run(folder, "b", {.seed = 1, .roles = {3, 7, 1}}),
+                                     write_run(folder, "c", {.config = lr("0.1"), .roles = {7, 7, 7}})};
+    const auto compared = [&](const CompareOptions& options) {
+        std::vector<ComparedRun> read;
+        for (const std::string& run : folders) read.push_back(read_compared_run(run, options));
+        return compare(read, options);
+    };
+    const Comparison one = compared({.quantities = {"role/induction"}, .above = 2, .area = true});
+    std::vector<std::string> names;
+    for (const Quantity& quantity : one.quantities) names.push_back(quantity.name);
+    ASSERT_EQ(names.size(), 3u);
+    EXPECT_EQ(names[0], "role/induction");
+    const RunGroup &several = one.groups[0], &single = one.groups[1];
+    EXPECT_EQ(several.quantities.at("role/induction").mean, 1.5);
+    EXPECT_TRUE(std::isnan(several.quantities.at("role/induction").low));
+    EXPECT_EQ(several.quantities.at("role/induction area").mean, 0.75);  // from none at step 0
+    EXPECT_EQ(several.quantities.at("role/induction first >= 2").mean, 10);
+    EXPECT_EQ(several.quantities.at("role/induction first >= 2").n, 1);
+    EXPECT_EQ(single.quantities.at("role/induction first >= 2").n, 0);
+    const Estimate difference = single.differences.at("role/induction");
+    EXPECT_EQ(difference.mean, -2);
+    EXPECT_TRUE(std::isnan(difference.low));
+    EXPECT_EQ(compared({.quantities = {"role"}}).quantities.size(), 9u);
+    for (const auto& [asked, message] :
+         {std::pair("role/inducton", "did you mean induction?"), std::pair("role/mean", "unknown role mean"),
+          std::pair("role[0.1]", "known: ")})
+        try {
+            compared({.quantities = {asked}});
+            ADD_FAILURE() << asked;
+        } catch (const UsageError& error) {
+            EXPECT_TRUE(contains(error.what(), message)) << error.what();
+        }
+}
+
+TEST(Compare, IsAlsoATable) {
+    TemporaryFolder folder;
+    const std::string a = write_run(folder, "a", {.seed = 6, .loss = 0.1, .config = "path = \"x, \\\"y\\\"\"\n"}),
+                      b = write_run(folder, "b", {.seed = 7, .loss = nan, .config = "n = 5\npath = \"z\"\n"});
+    EXPECT_EQ(cli::to_csv(compare_all({b, a})), "folder,path,n,seed,eval/loss,eval/accuracy,train/loss\n" + a +
+                                                    ",\"x, \"\"y\"\"\",,6,0.1,0.025,0.6\n" + b + ",z,5,7,,,\n");
+}
+
 TEST(Compare, TakesItsBaselineFromTheUser) {
     const HeadRuns runs;
     for (const char* against : {"lr=0.2", "optimizer.lr=0.2"}) {

@@ -54,8 +54,8 @@ TEST(Verb, IsFoundByItsName) {
 }
 
 TEST(Verb, TheProgramsOwnRegisterThemselves) {
-    for (const char* name : {"ablate", "check", "compare", "describe", "fork", "inspect", "list", "replay", "resume",
-                             "run", "trace", "verify"}) {
+    for (const char* name : {"ablate", "check", "compare", "describe", "find", "fork", "inspect", "list", "replay",
+                             "resume", "run", "trace", "verify"}) {
         const Type<Verb>* type = find_type<Verb>(name);
         ASSERT_NE(type, nullptr) << name;
         CLI::App app;
