@@ -295,9 +295,10 @@ void find_files(const std::string& folder, const std::string& below, std::set<st
             const fs::file_type type = fs::symlink_status(folder + "/" + file, error).type();
             if (type == fs::file_type::none) fail_io(folder + "/" + file, "cannot be looked at", error.value());
             // In the place of a checkpoint it keeps the run from one.
-            const bool in_the_way = below == checkpoints_name && is_checkpoint_name(name) &&
-                                    type != fs::file_type::regular && !fs::is_regular_file(folder + "/" + file, error);
-            if (in_the_way) reports.push_back({file, "checkpoint", {"is no file, nor a link to one"}});
+            const bool dangling = type == fs::file_type::symlink && !fs::exists(folder + "/" + file, error);
+            const bool in_the_way =
+                below == checkpoints_name && is_checkpoint_name(name) && (type == fs::file_type::directory || dangling);
+            if (in_the_way) reports.push_back({file, "checkpoint", {"is no file, nor a link that leads to one"}});
             else if (type == fs::file_type::directory) find_files(folder, file, files, reports);
             else if (type != fs::file_type::not_found) files.insert(file);
         }

@@ -68,7 +68,7 @@ int run_command_line(int argc, char** argv) {
         std::optional<ThreadLimit> limit;
         if (command->threads) limit.emplace(*command->threads);
         if (command->verb->computes()) limit.emplace(threads_to_use());
-        command->verb->run(command->verb->computes() ? stop_on_signals() : stop);
+        command->verb->run(command->verb->ends_on_signals() ? stop_on_signals() : stop);
     }
     cli::require_output();
     return exit_done;

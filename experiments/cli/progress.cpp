@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include "experiments/cli/output.h"
 #include "experiments/cli/text_lines.h"
@@ -16,7 +17,7 @@ namespace headscope::experiments::cli {
 
 namespace {
 
-bool is_terminal(std::FILE* stream) {
+bool on_terminal(std::FILE* stream) {
     const char* kind = std::getenv("TERM");
     return isatty(fileno(stream)) != 0 && kind != nullptr && std::string_view(kind) != "dumb";
 }
@@ -27,8 +28,8 @@ struct TerminalSize {
 
 TerminalSize size_of(std::FILE* stream) {
     winsize size{};
-    const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
-    return known ? TerminalSize{size.ws_col, size.ws_row} : TerminalSize{80, 24};
+    if (ioctl(fileno(stream), TIOCGWINSZ, &size) != 0) size = {};
+    return {size.ws_col > 0 ? size.ws_col : 80, size.ws_row > 0 ? size.ws_row : 24};
 }
 
 /// "-" where no target was scored.
@@ -77,7 +78,7 @@ std::string progress_line(const Progress& progress) {
 }
 
 ProgressPrinter::ProgressPrinter(std::FILE* stream)
-    : stream_(stream), terminal_(is_terminal(stream)), last_(Clock::now()) {}
+    : stream_(stream), terminal_(on_terminal(stream)), last_(Clock::now()) {}
 
 bool ProgressPrinter::due() {
     using namespace std::chrono_literals;
@@ -87,21 +88,33 @@ bool ProgressPrinter::due() {
     return true;
 }
 
-void ProgressPrinter::show(const std::vector<std::string>& lines, const std::string& plain) {
-    if (!terminal_) return write(printable(plain) + "\n");
-    const TerminalSize size = size_of(stream_);
-    // One column less than there are: a full line makes some terminals wrap.
-    const auto room = static_cast<std::size_t>(std::max(size.columns - 1, 0));
-    const int count = std::min(static_cast<int>(lines.size()), std::max(size.lines - 1, 1));
+void ProgressPrinter::draw(const std::vector<std::string>& lines) {
+    const auto room = static_cast<std::size_t>(std::max(columns(), 0));
+    std::vector<std::string> wanted;
+    for (const std::string& line : lines)
+        if (static_cast<int>(wanted.size()) < std::max(this->lines(), 1))
+            wanted.push_back(first_columns(printable(line), room));
+    if (wanted == drawn_) return;
+    const bool same_width = std::exchange(drawn_columns_, columns()) == columns();
     std::string text = to_first_line();
-    for (int i = 0; i < count; ++i)
-        text += (i > 0 ? "\n" : "") + first_columns(printable(lines[static_cast<std::size_t>(i)]), room) + "\x1b[K";
-    write(text + (count < drawn_ ? "\x1b[J" : ""));
-    drawn_ = count;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (i > 0) text += "\r\n";
+        if (!same_width || i >= drawn_.size() || drawn_[i] != wanted[i]) text += wanted[i] + "\x1b[K";
+    }
+    if (wanted.size() < drawn_.size()) text += "\x1b[J";
+    drawn_ = std::move(wanted);
+    write(text);
+}
+
+void ProgressPrinter::leave() {
+    if (!drawn_.empty()) write("\r\n");
+    drawn_.clear();
 }
 
 /// From the end of what is drawn to its beginning.
-std::string ProgressPrinter::to_first_line() const { return drawn_ > 1 ? fmt::format("\r\x1b[{}A", drawn_ - 1) : "\r"; }
+std::string ProgressPrinter::to_first_line() const {
+    return drawn_.size() > 1 ? fmt::format("\r\x1b[{}A", drawn_.size() - 1) : "\r";
+}
 
 // Its reader may be gone, or its disk full: no reason to end a run.
 void ProgressPrinter::write(const std::string& text) {
@@ -110,13 +123,15 @@ void ProgressPrinter::write(const std::string& text) {
 }
 
 void ProgressPrinter::update(const Progress& progress) {
-    if (due()) show({progress_bar(progress, size_of(stream_).columns - 1)}, progress_line(progress));
+    update(std::vector{progress_bar(progress, columns())}, progress_line(progress));
 }
 
-void ProgressPrinter::update(const std::string& text) { update({text}, text); }
+void ProgressPrinter::update(const std::string& text) { update(std::vector{text}, text); }
 
 void ProgressPrinter::update(const std::vector<std::string>& lines, const std::string& plain) {
-    if (due()) show(lines, plain);
+    if (!due()) return;
+    if (terminal_) draw(lines);
+    else write(printable(plain) + "\n");
 }
 
 void ProgressPrinter::line(const std::string& text) {
@@ -128,12 +143,15 @@ void ProgressPrinter::plain_line(const std::string& text) {
     if (!terminal_) line(text);
 }
 
+// One column less than there are: a full line makes some terminals wrap.
 int ProgressPrinter::columns() const { return size_of(stream_).columns - 1; }
 
+int ProgressPrinter::lines() const { return size_of(stream_).lines - 1; }
+
 void ProgressPrinter::erase() {
-    if (drawn_ == 0) return;
-    write(to_first_line() + (drawn_ > 1 ? "\x1b[J" : "\x1b[K"));
-    drawn_ = 0;
+    if (drawn_.empty()) return;
+    write(to_first_line() + (drawn_.size() > 1 ? "\x1b[J" : "\x1b[K"));
+    drawn_.clear();
 }
 
 RunHooks hooks_of(ProgressPrinter& printer, const std::atomic<bool>& stop) {

@@ -35,24 +35,30 @@ public:
     void update(const std::string& text);
     /// The same in several lines on a terminal, as many as it has room for; elsewhere `plain`.
     void update(const std::vector<std::string>& lines, const std::string& plain);
+    /// Draws lines at once, over those drawn before; only what has changed of them is sent.
+    void draw(const std::vector<std::string>& lines);
+    /// What is drawn stays, and the next line comes below it.
+    void leave();
     /// A line that stays.
     void line(const std::string& text);
     /// A line that stays, where there is no terminal to draw on.
     void plain_line(const std::string& text);
     void erase();
-    /// Of the terminal; 80 where there is none.
+    bool is_terminal() const { return terminal_; }
+    /// Room for text: on a terminal one less than it has of each; 79 and 23 where there is none.
     int columns() const;
+    int lines() const;
 
 private:
     using Clock = std::chrono::steady_clock;
     /// Is it time for the next one? Then the next is counted from now.
     bool due();
-    void show(const std::vector<std::string>& lines, const std::string& plain);
     std::string to_first_line() const;
     void write(const std::string& text);
     std::FILE* stream_;
     bool terminal_;
-    int drawn_ = 0;  ///< lines
+    std::vector<std::string> drawn_;  ///< lines
+    int drawn_columns_ = 0;           ///< of the terminal then
     Clock::time_point last_;
 };
 

@@ -58,6 +58,8 @@ public:
     /// True for a verb that trains or evaluates: it takes --threads, and a signal sets `stop` instead of ending the
     /// process.
     virtual bool computes() const { return false; }
+    /// True when a signal sets `stop` instead of ending the process, for a verb that leaves something in order.
+    virtual bool ends_on_signals() const { return computes(); }
     /// What --threads says; for a verb that computes.
     std::optional<int> threads = {};
     /// Prints the result to stdout and everything else to stderr. Throws what went wrong (base/errors.h).

@@ -118,7 +118,7 @@ std::vector<std::byte> pack(const Checkpoint& checkpoint) {
     file.set_attribute("/trainer", "elapsed", checkpoint.elapsed);
     file.set_attribute("/trainer", "config_sha256", checkpoint.config_identity);
     file.set_attribute("/trainer", "data_sha256", checkpoint.data_sha256);
-    file.set_attribute("/trainer", "run_id", checkpoint.run_id);
+    file.set_attribute("/", "run_id", checkpoint.run_id);
     file.set_attribute("/trainer", "best_step", checkpoint.best.step);
     file.set_attribute("/trainer", "best_loss", checkpoint.best.loss);
     file.set_attribute("/trainer", "evaluations_since_best", checkpoint.best.since);
@@ -149,7 +149,7 @@ Checkpoint unpack(const hdf5::File& file) {
     // Older checkpoints say nothing about data, run and the best evaluation.
     if (file.has_attribute("/trainer", "data_sha256"))
         checkpoint.data_sha256 = file.text_attribute("/trainer", "data_sha256");
-    if (file.has_attribute("/trainer", "run_id")) checkpoint.run_id = file.text_attribute("/trainer", "run_id");
+    if (file.has_attribute("/", "run_id")) checkpoint.run_id = file.text_attribute("/", "run_id");
     if (file.has_attribute("/trainer", "best_step")) {
         checkpoint.best.step = file.integer_attribute("/trainer", "best_step");
         checkpoint.best.loss = file.number_attribute("/trainer", "best_loss");

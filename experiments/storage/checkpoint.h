@@ -4,8 +4,9 @@
 // all that follows the block, as text. Damage is found before the HDF5 library sees a byte. It holds
 //   /model/<parameter name>              the weights, f32 or f64
 //   /optimizer/<parameter name>/<state>  the optimizer's state
+//   /                                    attribute run_id of the log that it goes with; older files lack it
 //   /trainer                             attributes step, seed, tokens_seen, elapsed (s), config_sha256, data_sha256
-//                                        (of the data) and run_id (older files lack these two); and of the best
+//                                        (of the data; older files lack it); and of the best
 //                                        evaluation so far, at a step that eval.every divides, best_step, best_loss,
 //                                        evaluations_since_best, last_evaluation (a step)
 // Checkpoints too are checkpoints/best.h5, written with checkpoint.best = true: that of the lowest evaluation loss; and

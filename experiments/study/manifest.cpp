@@ -78,22 +78,15 @@ Manifest from_json(const Json& json) {
     json.at("zip").get_to(manifest.zip);
     for (const Json& axis : json.at("axes"))
         manifest.axes.push_back({axis.at("key").get<std::string>(), axis.at("values").get<std::vector<std::string>>()});
-    if (manifest.axes.empty()) throw IoError("has no axes");
-    for (const SweepAxis& axis : manifest.axes)
-        if (axis.values.empty()) throw IoError(fmt::format("has no values of {}", axis.key));
     for (const Json& run : json.at("runs")) {
         SweepRun one{.folder = checked_folder(run.at("folder").get<std::string>()),
                      .overrides = run.at("overrides").get<std::vector<std::string>>(),
                      .state = state_named(run.at("state").get<std::string>())};
         if (!run.at("exit").is_null()) one.exit = run.at("exit").get<int>();
         run.at("message").get_to(one.message);
-        run.at("data_sha256").get_to(one.data_sha256);
-        if (one.overrides.size() != manifest.axes.size())
-            throw IoError(fmt::format("has a run \"{}\" that sets {} of {} keys", one.folder, one.overrides.size(),
-                                      manifest.axes.size()));
+        one.data_sha256 = run.value("data_sha256", "");
         manifest.runs.push_back(std::move(one));
     }
-    if (manifest.runs.empty()) throw IoError("has no runs");
     std::set<std::string> folders;
     for (const SweepRun& run : manifest.runs)
         if (!folders.insert(run.folder).second)
@@ -126,6 +119,17 @@ std::vector<std::string> Manifest::overrides_of(const SweepRun& run) const {
     std::vector<std::string> all = overrides;
     all.insert(all.end(), run.overrides.begin(), run.overrides.end());
     return all;
+}
+
+void Manifest::require_complete(const std::string& sweep) const {
+    const auto refuse = [&](const std::string& what) { throw IoError(fmt::format("{}: {}", path_in(sweep), what)); };
+    if (axes.empty() || runs.empty()) refuse("has no axes or no runs");
+    for (const SweepAxis& axis : axes)
+        if (axis.values.empty()) refuse(fmt::format("has no values of {}", axis.key));
+    for (const SweepRun& run : runs)
+        if (run.overrides.size() != axes.size())
+            refuse(
+                fmt::format("has a run \"{}\" that sets {} of {} keys", run.folder, run.overrides.size(), axes.size()));
 }
 
 bool is_sweep(const std::string& folder) { return path_exists(path_in(folder)); }

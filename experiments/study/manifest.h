@@ -48,6 +48,8 @@ struct Manifest {
 
     /// Run number `task`. Throws IoError when there is none, for another program may have changed the file.
     SweepRun& run(std::size_t task);
+    /// Throws IoError, naming the manifest of `sweep`, when its runs cannot be trained by it: a run has to set each key.
+    void require_complete(const std::string& sweep) const;
     /// All overrides of a run, in the order in which they are applied.
     std::vector<std::string> overrides_of(const SweepRun& run) const;
 };

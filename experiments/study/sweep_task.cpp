@@ -110,6 +110,7 @@ void train(const std::string& sweep, std::size_t task, const Manifest& manifest,
 
 void run_sweep_task(const std::string& sweep, std::size_t task, const RunHooks& hooks) {
     const Manifest manifest = read_manifest(sweep);
+    manifest.require_complete(sweep);
     if (task >= manifest.runs.size())
         throw UsageError(fmt::format("sweep: {} has the runs 0 to {}, not {}", sweep, manifest.runs.size() - 1, task));
     const SweepRun& run = manifest.runs[task];

@@ -96,7 +96,7 @@ public:
         const std::optional<Checkpoint> checkpoint =
             load_newest_good(paths_.checkpoints, notes, rows_until(paths_.log));
         if (!checkpoint) {
-            for (const std::string& note : notes) hooks_.message(note);
+            if (!notes.empty()) throw IoError(fmt::format("{}", fmt::join(notes, "\n")));
             start();
             return true;
         }

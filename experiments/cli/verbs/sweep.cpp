@@ -94,6 +94,7 @@ private:
                 throw UsageError("sweep: name the config, not the folder, to add values");
             folder_ = without_slash(config_);
             manifest_ = read_manifest(folder_);
+            manifest_.require_complete(folder_);
             return;
         }
         const Config base = load_users_config(config_, {});
@@ -101,7 +102,11 @@ private:
         folder_ = out_.empty() ? fmt::format("runs/{}-sweep", wanted.name) : without_slash(out_);
         const bool there = is_sweep(folder_);
         if (there && !resume_) refuse_existing();
-        manifest_ = there ? extended_sweep(read_manifest(folder_), wanted) : wanted;
+        manifest_ = wanted;
+        if (!there) return;
+        const Manifest old = read_manifest(folder_);
+        old.require_complete(folder_);
+        manifest_ = extended_sweep(old, wanted);
     }
 
     void list(const SweepEstimate& estimate, int jobs, int each) const {

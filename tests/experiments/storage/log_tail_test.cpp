@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -69,8 +70,9 @@ protected:
 TEST_F(Tail, RowsThatAreThereTwiceAreRefused) {
     three_blocks();
     const std::string tail = read_file(tail_);
-    const std::size_t first = tail.find('\n') + 1, second = tail.find("\nrows ", first) + 1;
-    write(tail.substr(0, second) + tail.substr(first));
+    const std::size_t first = tail.find('\n') + 1, line = tail.find('\n', first) + 1;
+    const std::string block = tail.substr(first, line - first + std::stoul(tail.substr(first + std::strlen("rows "))));
+    write(tail.substr(0, first) + block + tail.substr(first));
     EXPECT_THROW(open_log(path_), IoError);
     EXPECT_THROW(Log::reopen(path_, 2), IoError);
     write(tail);
