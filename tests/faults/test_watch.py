@@ -18,7 +18,7 @@ class Terminal:
     def __init__(self, columns, lines, *command):
         self.name = f"headscope-test-{time.monotonic_ns()}"
         words = " ".join(shlex.quote(str(word)) for word in [BINARY, *command])
-        self.tmux("new-session", "-d", "-x", columns, "-y", lines, f"{words}; echo ended $?; sleep 100")
+        self.tmux("new-session", "-d", "-x", columns, "-y", lines, f"stty -echo; {words}; echo ended $?; sleep 100")
 
     def tmux(self, *command):
         return subprocess.run(["tmux", "-L", self.name, *map(str, command)], capture_output=True, text=True).stdout
