@@ -77,7 +77,7 @@ def test_a_run(training, tmp_path, columns, lines):
         terminal.tmux("send-keys", "C-c")
         left = terminal.wait_for("ended 0")
         # What was drawn stays as it was, and the next line comes below it.
-        assert left[left.index("ended 0") - 1] == stopped[-1]
+        assert [line for line in left[:left.index("ended 0")] if line][-1] == stopped[-1], left
 
 
 @needs_tmux
