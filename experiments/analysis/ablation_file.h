@@ -17,8 +17,8 @@ namespace headscope::experiments {
 /// folder for it. Touches nothing.
 void check_ablation_file(const std::string& path, const std::string& run_id, const AblationShape& shape);
 
-/// Adds the row of result.step, in place of one of that step, and keeps rows sorted by step. Several processes may do so
-/// at once. Throws as above.
+/// Adds the row of result.step, in place of one of that step, and keeps rows sorted by step. Several processes may do
+/// so at once. Throws as above.
 void write_ablation(const std::string& path, const std::string& run_id, const AblationResult& result);
 
 }  // namespace headscope::experiments

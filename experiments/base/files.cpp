@@ -151,13 +151,21 @@ int sync_file(int file) {
     return status == 0 ? 0 : errno;
 }
 
-void sync_folder(const std::string& folder) {
-    const Descriptor file = open_file(folder, O_RDONLY | O_DIRECTORY);
-    if (file < 0) fail_io(folder, "cannot be opened", errno);
-    const int error = sync_file(file);
+void sync_folder(int folder, const std::string& path) {
+    const int error = sync_file(folder);
     if (error != 0 && error != EINVAL)  // some file systems cannot sync a folder
-        fail_io(folder, "cannot be synced to disk", error);
+        fail_io(path, "cannot be synced to disk", error);
 }
+
+namespace {
+
+void sync_folder_at(const std::string& path) {
+    const Descriptor file = open_file(path, O_RDONLY | O_DIRECTORY);
+    if (file < 0) fail_io(path, "cannot be opened", errno);
+    sync_folder(file, path);
+}
+
+}  // namespace
 
 void read_at(int file, const std::string& path, std::uint64_t at, std::span<std::byte> bytes) {
     while (!bytes.empty()) {
@@ -262,7 +270,7 @@ void make_folders(const std::string& path) {
         if (!fs::is_directory(path, error)) fail_io(path, "cannot be made", ENOTDIR);
         return;  // another process was quicker
     }
-    sync_folder(parent);
+    sync_folder_at(parent);
 }
 
 bool make_new_folder(const std::string& path) {
@@ -271,7 +279,7 @@ bool make_new_folder(const std::string& path) {
         fail_io(path, "cannot be made", errno);
     }
     try {
-        sync_folder(folder_of(path));
+        sync_folder_at(folder_of(path));
     } catch (...) {
         ::rmdir(path.c_str());
         throw;

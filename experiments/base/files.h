@@ -45,8 +45,9 @@ void read_at(int file, const std::string& path, std::uint64_t at, std::span<std:
 int write_all(int file, std::span<const std::byte> bytes);
 /// fsync(2), again on EINTR; 0 or an errno.
 int sync_file(int file);
-/// Makes names in a folder last: a rename or a new file survives a power cut only when its folder is on disk as well.
-void sync_folder(const std::string& folder);
+/// Makes names in an open folder last: a rename or a new file survives a power cut only when its folder is on disk as
+/// well. Throws IoError, with `path` as its name.
+void sync_folder(int folder, const std::string& path);
 
 /// Throws IoError when there is something at `path` that is no regular file: a FIFO, device or socket would be waited
 /// for, or never end. Nothing is opened for that, which would tell whoever writes to a FIFO.

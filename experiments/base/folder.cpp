@@ -121,10 +121,6 @@ bool Folder::remove(const std::string& name) const {
     return false;
 }
 
-void Folder::sync() const {
-    const int error = sync_file(descriptor());
-    if (error != 0 && error != EINVAL)  // some file systems cannot sync a folder
-        fail_io(path_, "cannot be synced to disk", error);
-}
+void Folder::sync() const { sync_folder(descriptor(), path_); }
 
 }  // namespace headscope::experiments

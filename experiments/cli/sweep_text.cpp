@@ -121,14 +121,8 @@ std::string describe(const SweepEstimate& estimate, int jobs, int threads) {
 
 std::string to_json(const std::string& folder, const Manifest& manifest, const SweepEstimate* estimate) {
     using Json = nlohmann::ordered_json;
-    Json json{{"folder", folder}, {"name", manifest.name}, {"axes", Json::array()}, {"runs", Json::array()}};
-    for (const SweepAxis& axis : manifest.axes) json["axes"].push_back({{"key", axis.key}, {"values", axis.values}});
-    for (const SweepRun& run : manifest.runs)
-        json["runs"].push_back({{"folder", run.folder},
-                                {"overrides", run.overrides},
-                                {"state", name_of(run.state)},
-                                {"exit", run.exit ? Json(*run.exit) : Json()},
-                                {"message", run.message}});
+    const Json all = Json::parse(manifest_text(manifest));
+    Json json{{"folder", folder}, {"name", all["name"]}, {"axes", all["axes"]}, {"runs", all["runs"]}};
     if (estimate != nullptr)
         json["estimate"] = {{"runs", estimate->runs}, {"seconds", estimate->seconds}, {"bytes", estimate->bytes}};
     return json.dump(2, ' ', false, Json::error_handler_t::replace);

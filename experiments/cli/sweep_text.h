@@ -43,7 +43,7 @@ private:
 std::string count_states(const Manifest& manifest);
 /// The same and what failed, a line each.
 std::string describe_end(const Manifest& manifest);
-/// {folder, name, axes, runs: [{folder, overrides, state, exit, message}], estimate: {runs, seconds, bytes}}; the last
+/// {folder, name, axes, runs: as in the manifest, estimate: {runs, seconds, bytes}}; the last
 /// when there is one.
 std::string to_json(const std::string& folder, const Manifest& manifest, const SweepEstimate* estimate = nullptr);
 /// "20 runs, about 4:10 on this machine (2 at a time, 1 thread each), 12.3 MB on disk".

@@ -123,18 +123,18 @@ RunLock NewRunFolder::keep() {
 
 RunPaths::RunPaths(std::string folder_path)
     : folder(std::move(folder_path)),
-      log(folder + "/log.h5"),
-      config(folder + "/config.toml"),
+      log(folder + "/" + log_file_name),
+      config(folder + "/" + config_file_name),
       checkpoints(folder + "/" + checkpoints_name) {}
 
 std::string run_folder_of(const std::string& path) {
-    const bool is_log = std::filesystem::path(path).filename() == "log.h5" && !std::filesystem::is_directory(path);
+    const bool is_log = std::filesystem::path(path).filename() == log_file_name && !std::filesystem::is_directory(path);
     return is_log ? folder_of(path) : path;
 }
 
 void remove_temporary_files_of_run(const Folder& run) {
     remove_temporary_files_of_run(run, [](const std::string& name) {
-        const bool in_run = name == "log.h5" || name == "config.toml" || name == "ablation.h5";
+        const bool in_run = name == log_file_name || name == config_file_name || name == "ablation.h5";
         return in_run || (name.starts_with(in_checkpoints) && is_checkpoint_name(name.substr(in_checkpoints.size())));
     });
 }

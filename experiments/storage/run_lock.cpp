@@ -80,8 +80,8 @@ RunLock::RunLock(const std::string& path, const std::function<void(const std::st
                                          owner.empty() ? "another process" : "process " + owner));
         }
         if (on_message)  // some network file systems
-            on_message(fmt::format("{} cannot be locked ({}); see to it that nothing else trains in it", path,
-                                   reason(errno)));
+            on_message(
+                fmt::format("{} cannot be locked ({}); see to it that nothing else trains in it", path, reason(errno)));
     }
     struct flock owned = mark(F_RDLCK);
     ::fcntl(folder_.descriptor(), F_OFD_SETLK, &owned);  // without it readers know less, and that is all

@@ -97,12 +97,16 @@ Manifest from_json(const Json& json) {
 std::string path_in(const std::string& sweep) { return sweep + "/" + manifest_name; }
 
 void write(const Folder& folder, const Manifest& manifest) {
-    // Texts of others may hold bytes that are no UTF-8.
-    const std::string text = to_json(manifest).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+    const std::string text = manifest_text(manifest);
     write_file_atomically(folder, manifest_name, std::as_bytes(std::span(text)));
 }
 
 }  // namespace
+
+// Texts of others may hold bytes that are no UTF-8.
+std::string manifest_text(const Manifest& manifest) {
+    return to_json(manifest).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 std::string name_of(SweepState state) {
     return std::ranges::find(states, state, [](const auto& entry) { return entry.first; })->second;

@@ -48,7 +48,8 @@ struct Manifest {
 
     /// Run number `task`. Throws IoError when there is none, for another program may have changed the file.
     SweepRun& run(std::size_t task);
-    /// Throws IoError, naming the manifest of `sweep`, when its runs cannot be trained by it: a run has to set each key.
+    /// Throws IoError, naming the manifest of `sweep`, when its runs cannot be trained by it: a run has to set each
+    /// key.
     void require_complete(const std::string& sweep) const;
     /// All overrides of a run, in the order in which they are applied.
     std::vector<std::string> overrides_of(const SweepRun& run) const;
@@ -61,6 +62,8 @@ bool is_sweep(const std::string& folder);
 
 /// Throws IoError when there is none, or it is no manifest of a schema known here.
 Manifest read_manifest(const std::string& sweep);
+/// What the file holds.
+std::string manifest_text(const Manifest& manifest);
 /// Replaces the whole file. Throws IoError.
 void write_manifest(const std::string& sweep, const Manifest& manifest);
 /// Reads, changes and replaces it, one process after the other. Returns what it is now. Throws IoError.

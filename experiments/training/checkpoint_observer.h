@@ -15,8 +15,8 @@ namespace headscope::experiments {
 class CheckpointObserver : public Observer {
 public:
     /// `run`: the folder of the run. `first_step`: where this process began; its checkpoint is there already.
-    CheckpointObserver(const Config& config, Recorder& recorder, const BestEvaluationObserver& evaluation,
-                       Folder run, std::int64_t first_step)
+    CheckpointObserver(const Config& config, Recorder& recorder, const BestEvaluationObserver& evaluation, Folder run,
+                       std::int64_t first_step)
         : config_(config),
           recorder_(recorder),
           evaluation_(evaluation),

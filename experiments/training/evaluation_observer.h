@@ -33,8 +33,8 @@ protected:
 class BestEvaluationObserver : public EvaluationObserver {
 public:
     /// `run`: the folder of the run. `best`: of a continued run, what its checkpoint says.
-    BestEvaluationObserver(const Experiment& experiment, Recorder& recorder, const RunHooks& hooks,
-                           Folder run, const BestEvaluation& best)
+    BestEvaluationObserver(const Experiment& experiment, Recorder& recorder, const RunHooks& hooks, Folder run,
+                           const BestEvaluation& best)
         : EvaluationObserver(experiment, recorder, hooks), run_(std::move(run)), best_(best) {}
     bool wants_end(const TrainingState& state) const override;
     const BestEvaluation& best() const { return best_; }

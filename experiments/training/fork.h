@@ -18,6 +18,6 @@ namespace headscope::experiments {
 /// end of the changed run, and when OUT exists; what state_at() throws. OUT is gone then. What a killed process left of
 /// a fork is no run, and is made anew. Returns the lock of OUT.
 RunLock make_fork(const PastRun& parent, const Experiment& changed, std::int64_t step, const std::string& changes,
-               const std::string& data_change, const std::string& out, const RunHooks& hooks);
+                  const std::string& data_change, const std::string& out, const RunHooks& hooks);
 
 }  // namespace headscope::experiments

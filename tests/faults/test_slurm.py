@@ -67,6 +67,23 @@ def test_a_task_of_it(tmp_path, stopped):
         assert states(sweep) == ["waiting", "finished", "waiting"]
 
 
+def test_begun_here_and_ended_there(tmp_path):
+    """What has been trained here is not trained by the cluster."""
+    sweep = emitted(tmp_path)
+    headscope("sweep", sweep, "--task", 0)
+    before = (sweep / "seed-0" / "log.h5").stat().st_mtime_ns
+    headscope("sweep", sweep, "--resume", "--emit", "slurm")
+    assert states(sweep) == ["finished", "waiting", "waiting"]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    executable(tools / "srun", '#!/bin/bash\nexec "$@"\n')
+    for task in range(3):
+        environment = {**os.environ, "SLURM_ARRAY_TASK_ID": str(task), "PATH": f"{tools}:{os.environ['PATH']}"}
+        subprocess.run(["bash", sweep / "sweep.sbatch"], env=environment, check=True, capture_output=True)
+    assert states(sweep) == ["finished"] * 3
+    assert (sweep / "seed-0" / "log.h5").stat().st_mtime_ns == before
+
+
 def test_submit(tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
